@@ -1,0 +1,114 @@
+"""Every error that Model Forensics raises on purpose.
+
+Each says what went wrong, where (a file, a site, a key) and how to cure it. The hierarchy:
+
+ModelForensicsError
+├── UsageError                 contradictory or impossible arguments              exit code 2
+├── BackendUnavailable         a backend asked for by name cannot serve           exit code 3
+├── InputRefused               the input cannot be used                           exit code 3
+│   ├── BundleError            a bundle is broken
+│   │   ├── BundleFormatError      fields, offsets, shapes, counts
+│   │   ├── BundleVersionError     a format version this release does not read
+│   │   ├── BundleDigestError      stored bytes differ from the manifest
+│   │   └── UnsafeFileError        links, pickles, paths that leave the bundle
+│   ├── BaselineError          a baseline is empty, broken or of another model
+│   ├── ModelError             a model cannot be loaded or run
+│   │   ├── WeightsMismatch        weights differ from those recorded (--strict)
+│   │   └── UnknownSite            the model or recording has no such site
+│   ├── InterventionError      an intervention does not fit its site or donor
+│   ├── OutputError            recorded or computed outputs cannot be judged
+│   ├── ConfigError            the configuration is wrong
+│   └── ResultsError           a results file is broken
+└── StorageError               writing failed (disk full, no permission)          exit code 3
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ModelForensicsError(Exception):
+    """Base of all named errors.
+
+    Args:
+        what: what went wrong, a sentence without a full stop.
+        where: file, site or key that it concerns.
+        cure: what the reader can do about it, a sentence without a full stop.
+    """
+
+    exit_code = 5
+
+    def __init__(self, what: str, *, where: str | Path | None = None, cure: str) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.cure = cure
+        prefix = "" if self.where is None else f"{self.where}: "
+        super().__init__(f"{prefix}{what}. {cure}.")
+
+
+class UsageError(ModelForensicsError):
+    exit_code = 2
+
+
+class BackendUnavailable(ModelForensicsError):
+    exit_code = 3
+
+
+class InputRefused(ModelForensicsError):
+    exit_code = 3
+
+
+class BundleError(InputRefused):
+    pass
+
+
+class BundleFormatError(BundleError):
+    pass
+
+
+class BundleVersionError(BundleError):
+    pass
+
+
+class BundleDigestError(BundleError):
+    pass
+
+
+class UnsafeFileError(BundleError):
+    pass
+
+
+class BaselineError(InputRefused):
+    pass
+
+
+class ModelError(InputRefused):
+    pass
+
+
+class WeightsMismatch(ModelError):
+    pass
+
+
+class UnknownSite(ModelError):
+    pass
+
+
+class InterventionError(InputRefused):
+    pass
+
+
+class OutputError(InputRefused):
+    pass
+
+
+class ConfigError(InputRefused):
+    pass
+
+
+class ResultsError(InputRefused):
+    pass
+
+
+class StorageError(ModelForensicsError):
+    exit_code = 3
