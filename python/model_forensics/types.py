@@ -403,3 +403,28 @@ class AnalysisResult(Frozen):
     environment: Environment
     warnings: tuple[str, ...] = ()
     export_path: str | None = None
+
+
+class TriageEntry(Frozen):
+    """One bundle of a triage. `error` is set, and everything measured null, when the bundle was refused."""
+
+    path: str
+    bundle_id: str | None
+    created_at: datetime | None
+    bytes: int | None
+    samples: int | None
+    anomaly_score: float | None
+    p_value: float | None
+    strongest: str | None  # most suspicious site
+    onset: str | None
+    anomalous_sites: int | None
+    error: str | None = None
+
+
+class Validation(Frozen):
+    """A fix set measured anew beside what the results file says."""
+
+    holds: bool
+    reason: str
+    recorded: FixSet
+    measured: FixSet

@@ -1,0 +1,79 @@
+# Everything a person or CI runs. Set-up happens by itself, once, and again when what it depends on changes.
+#
+#   make demo     set up, and find the cause of the failure that ships with the package
+#   make test     set up with the test extra, and run the whole suite      ARGS="-m 'not slow'" passes arguments to pytest
+#   make lint     ruff and mypy
+#   make bench    benchmarks                                               BENCH="ops" chooses which
+#   make sanitize C++ checks of the core under AddressSanitizer and UndefinedBehaviorSanitizer
+#
+# PYTHON=python3.12 chooses the interpreter of a new .venv. Which build of torch (CPU or CUDA) is installed follows pip's
+# configured index; TORCH_INDEX=URL takes torch, and only torch, from another one.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+ARGS ?=
+BENCH ?= ops
+
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+CONSTRAINTS := ci/constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TORCH := $(shell sed -n 's/^torch==/&/p' $(CONSTRAINTS))
+TORCH_SOURCE := $(VENV)/.torch-index
+SOURCES := pyproject.toml $(CONSTRAINTS) CMakeLists.txt $(shell find csrc -type f -name '*.[ch]pp')
+
+# cmake and ninja come from the environment; nothing needs to be installed by hand but Python, make and a C++ compiler.
+export PATH := $(BIN):$(PATH)
+# What the caller put there could hide the environment's own packages.
+unexport PYTHONPATH
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint bench sanitize clean FORCE
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready-hf
+	$(BIN)/model-forensics demo
+
+test: $(VENV)/.ready-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready-bench
+	$(BIN)/python -m bench $(BENCH)
+
+sanitize: $(VENV)/.ready-dev
+	$(BIN)/cmake --preset asan
+	$(BIN)/cmake --build --preset asan
+	$(BIN)/ctest --preset asan
+
+clean:
+	rm -rf build dist $(VENV)/.ready-*
+
+# An environment that is there and runs is kept, whoever made it; one whose interpreter is gone is made anew.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) or sys.version_info[:2] > (3, 13))' || \
+	  { echo "Model Forensics needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is another. Use: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+# Torch is installed again when TORCH_INDEX names another index than last time; without TORCH_INDEX what is there stays.
+# The file changes only then, so that only then the set-up below runs again (for what that build of torch needs).
+$(TORCH_SOURCE): FORCE | $(BIN)/python
+	@if [ -n "$(TORCH_INDEX)" ] && [ "$$(cat $@ 2>/dev/null)" != "$(TORCH_INDEX)" ]; then \
+	  echo "Installing $(TORCH) from $(TORCH_INDEX)"; \
+	  PIP_EXTRA_INDEX_URL="$(TORCH_INDEX)" $(PIP) install --no-deps --force-reinstall \
+	    --index-url "$(TORCH_INDEX)" "$(TORCH)" && echo "$(TORCH_INDEX)" > $@; \
+	elif [ ! -e $@ ]; then touch $@; fi
+
+# Without build isolation, so that the build tools stay where an editable install finds them when it rebuilds.
+$(VENV)/.ready-%: $(SOURCES) $(TORCH_SOURCE)
+	@echo "Setting up .venv with the '$*' extra (the first time downloads torch and takes minutes)"
+	@$(PIP) install -c $(CONSTRAINTS) scikit-build-core pybind11 cmake ninja
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e ".[$*]"
+	@touch $@

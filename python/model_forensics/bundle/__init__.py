@@ -1,0 +1,20 @@
+"""The bundle format on disk: a directory ↔ a `Recording`. Needs no torch. Specified in docs/bundle-format.md."""
+
+from __future__ import annotations
+
+from model_forensics.bundle.memory import MemoryRecording
+from model_forensics.bundle.reader import Bundle, find_bundles, load_bundle, load_bundles
+from model_forensics.bundle.schema import FORMAT_VERSION, Manifest
+from model_forensics.bundle.writer import BundleWriter, CallSample
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Bundle",
+    "BundleWriter",
+    "CallSample",
+    "Manifest",
+    "MemoryRecording",
+    "find_bundles",
+    "load_bundle",
+    "load_bundles",
+]

@@ -1,0 +1,301 @@
+"""Reading a bundle, which is not trusted: everything is checked before memory is taken or data is used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model_forensics.bundle import checks
+from model_forensics.bundle.schema import (
+    CURE,
+    INPUTS,
+    MANIFEST,
+    OFFSETS,
+    OUTPUTS,
+    SAMPLES,
+    Manifest,
+    SiteEntry,
+    parse_manifest,
+    parse_samples,
+)
+from model_forensics.errors import BundleFormatError, UnknownSite, UsageError
+from model_forensics.failure import Failure
+from model_forensics.files import open_regular, open_safetensors, widen_bfloat16
+from model_forensics.types import BundleKind, ModelReference, Sample, SiteInfo, Sparse
+
+_MAX_TEXT_BYTES = 256 << 20
+
+
+def load_bundle(path: Path | str, *, verify: bool = True) -> Bundle:
+    """Open a bundle. Activations stay on disk until they are asked for; the result may be used by several threads.
+
+    Args:
+        path: the bundle's directory.
+        verify: compare the digest of every file with the manifest. Everything else is checked in any case.
+
+    Raises:
+        BundleFormatError: fields, names, sizes, shapes, offsets or counts that are missing or wrong.
+        BundleVersionError: a format version, codec or encryption that this release does not read.
+        BundleDigestError: stored bytes differ from the manifest.
+        UnsafeFileError: links, pickles, devices, names that leave the bundle.
+        OutputError: an output holds NaN or infinity, and the failure is not `nonfinite`.
+    """
+    root = Path(path)
+    try:
+        found = checks.check_directory(root)
+        manifest = parse_manifest(_read(root / MANIFEST), str(root / MANIFEST))
+        checks.check_listed(root, found, manifest)
+    except (OSError, ValueError) as problem:  # unreadable directory, NUL in the path
+        raise BundleFormatError(
+            f"cannot be read: {problem}", where=repr(str(root)), cure="Check the path and its permissions"
+        ) from problem
+    if verify:
+        checks.check_digests(root, manifest)
+    return Bundle(root, manifest)
+
+
+def load_bundles(path: Path | str, *, verify: bool = True) -> list[Bundle]:
+    """Open one bundle, or all bundles of a directory, sorted by name. Errors are those of `load_bundle`."""
+    return [load_bundle(place, verify=verify) for place in find_bundles(path)]
+
+
+def find_bundles(path: Path | str) -> list[Path]:
+    """Paths of the bundles that `load_bundles` would open: `path` itself, or its subdirectories, sorted by name.
+
+    Subdirectories without any file of a bundle, and hidden ones (unfinished writes), are not bundles.
+
+    Raises:
+        BundleFormatError: neither a bundle nor a directory with bundles.
+    """
+    root = Path(path)
+    if os.path.lexists(root / MANIFEST):
+        return [root]
+    if not root.is_dir():
+        what = "not a directory" if root.exists() else "there is no such directory"
+        raise BundleFormatError(what, where=root, cure="Give a bundle, or a directory of bundles")
+    try:
+        places = sorted(
+            place for place in root.iterdir() if not place.name.startswith(".") and _has_bundle_files(place)
+        )
+    except OSError as problem:
+        raise BundleFormatError(
+            f"cannot be read: {problem.strerror}", where=root, cure="Check the directory's permissions"
+        ) from problem
+    if not places:
+        raise BundleFormatError(
+            "there are no bundles in it", where=root, cure="Give a bundle, or a directory of bundles"
+        )
+    return places
+
+
+class Bundle:
+    """A checked bundle; implements `types.Recording`. Made by `load_bundle`."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._path = path
+        self.manifest = manifest
+        self._samples = parse_samples(_read(path / SAMPLES), str(path / SAMPLES))
+        checks.check_samples(self._samples, manifest, path / SAMPLES)
+        self._inputs = open_safetensors(path / INPUTS)
+        self._calls = checks.check_inputs(self._inputs, manifest, self._samples)
+        self._outputs = open_safetensors(path / OUTPUTS)
+        self._output_offsets = checks.check_outputs(self._outputs, manifest)
+        table = open_safetensors(path / OFFSETS) if OFFSETS in manifest.files else None
+        self._offsets = checks.Offsets(manifest, table, path)
+        shards = [name for name in manifest.files if name.startswith("activations/") and name != OFFSETS]
+        self._shards = {name: open_safetensors(path / name) for name in shards}
+        checks.check_sites(manifest, self._shards, self._offsets)
+        self._entries = {site.name: site for site in manifest.sites}
+        self._sites = MappingProxyType({site.name: site.info() for site in manifest.sites})
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self._path)!r}, {self.kind}, {len(self._samples)} samples, {len(self._sites)} sites)"
+
+    @property
+    def bundle_id(self) -> str:
+        return self.manifest.bundle_id
+
+    @property
+    def kind(self) -> BundleKind:
+        return self.manifest.kind
+
+    @property
+    def created_at(self) -> datetime:
+        return self.manifest.created_at
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def model(self) -> ModelReference | None:
+        return self.manifest.model
+
+    @property
+    def failure(self) -> Failure | None:
+        return self.manifest.failure
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return self._samples
+
+    @property
+    def sites(self) -> Mapping[str, SiteInfo]:
+        return self._sites
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files, the manifest included."""
+        return sum(entry.bytes for entry in self.manifest.files.values()) + (self._path / MANIFEST).stat().st_size
+
+    @property
+    def activation_bytes(self) -> int:
+        """Size of the activation files."""
+        return sum(self.manifest.files[name].bytes for name in self._shards)
+
+    def has_activation(self, site: str, sample: int) -> bool:
+        """Whether this sample recorded this site; False for a site that the bundle does not have.
+
+        Raises:
+            UsageError: no such sample.
+        """
+        self._check_sample(sample)
+        entry = self._entries.get(site)
+        return entry is not None and (entry.rows is None or bool(self._offsets.present[entry.rows, sample]))
+
+    def activation(self, site: str, sample: int) -> npt.NDArray[Any] | Sparse:
+        """[rows, features] of one sample; bfloat16 widened to float32 (exact), others as stored. Read-only.
+
+        Raises:
+            UnknownSite: the bundle, or this sample, does not have the site.
+            UsageError: no such sample.
+            BundleFormatError: sparse indices out of order or range, or the file changed since it was loaded.
+        """
+        value = self.raw(site, sample)
+        if self._entries[site].dtype != "bfloat16":
+            return value
+        if isinstance(value, Sparse):
+            return Sparse(widen_bfloat16(value.values), value.indices, value.shape)
+        return widen_bfloat16(value)
+
+    def raw(self, site: str, sample: int) -> npt.NDArray[Any] | Sparse:
+        """As `activation`, but bfloat16 comes as uint16 bit patterns: exactly the stored bits."""
+        entry = self._recorded(site, sample)
+        offsets = self._offsets.of(entry)
+        start, stop = int(offsets[sample]), int(offsets[sample + 1])
+        tensors = self._shards[entry.file]
+        if entry.entries is None:
+            dense: npt.NDArray[Any] = tensors.array(site)[start:stop]
+            return dense
+        first, last = (int(place) for place in self._offsets.entries[entry.entries, sample : sample + 2])
+        values = tensors.array(f"{site}/values")[first:last]
+        indices = tensors.array(f"{site}/indices")[first:last].astype(np.int64)
+        shape = (stop - start, entry.features)
+        if len(indices) and (
+            indices[0] < 0 or indices[-1] >= shape[0] * shape[1] or (indices[1:] <= indices[:-1]).any()
+        ):
+            raise BundleFormatError(
+                f"indices of site {site!r}, sample {sample}, are out of order or range", where=tensors.path, cure=CURE
+            )
+        return Sparse(values, indices, shape)
+
+    def inputs(self, call: int) -> Mapping[str, npt.NDArray[Any]]:
+        """The model's keyword inputs of one batch, exactly as passed; empty where none were recorded. Read-only.
+
+        Raises:
+            UsageError: no such call.
+        """
+        if not 0 <= call < self.manifest.calls:
+            raise UsageError(f"no call {call}", where=self._path, cure=f"Give 0 to {self.manifest.calls - 1}")
+        return {name: self._inputs.array(tensor) for name, tensor in self._calls.get(call, {}).items()}
+
+    def outputs(self, sample: int) -> Mapping[str, npt.NDArray[Any]]:
+        """Recorded outputs of one sample, each [rows, ...]; those that it lacks are left out. Read-only.
+
+        Raises:
+            UsageError: no such sample.
+        """
+        self._check_sample(sample)
+        outputs = {}
+        for name, offsets in self._output_offsets.items():
+            start, stop = int(offsets[sample]), int(offsets[sample + 1])
+            if stop > start:
+                value = self._outputs.array(name)[start:stop]
+                outputs[name] = widen_bfloat16(value) if self._outputs.dtype(name) == "BF16" else value
+        return outputs
+
+    def describe(self) -> dict[str, Any]:
+        """What `inspect` shows: the manifest in short, as JSON values."""
+        manifest = self.manifest
+        return {
+            "path": str(self._path),
+            "bundle_id": manifest.bundle_id,
+            "format_version": manifest.format_version,
+            "kind": manifest.kind,
+            "created_at": manifest.created_at.isoformat(),
+            "model": None
+            if manifest.model is None
+            else manifest.model.model_dump(mode="json", exclude={"tensor_digests"}),
+            "failure": None if manifest.failure is None else manifest.failure.in_words(),
+            "samples": len(self._samples),
+            "groups": len({sample.group for sample in self._samples}),
+            "calls": manifest.calls,
+            "tokens": manifest.token_offsets[-1],
+            "inputs": sorted({name for names in self._calls.values() for name in names}),
+            "outputs": {name: list(self._outputs.shape(name)[1:]) for name in self._output_offsets},
+            "sites": [self._describe_site(site) for site in manifest.sites],
+            "bytes": self.bytes,
+            "activation_bytes": self.activation_bytes,
+            "environment": dict(manifest.environment),
+        }
+
+    def _describe_site(self, site: SiteEntry) -> dict[str, Any]:
+        present = len(self._samples) if site.rows is None else int(self._offsets.present[site.rows].sum())
+        return {
+            **self._sites[site.name].model_dump(mode="json"),
+            "samples": present,
+            "rows": int(self._offsets.of(site)[-1]),
+            "entries": None if site.entries is None else int(self._offsets.entries[site.entries, -1]),
+        }
+
+    def _recorded(self, site: str, sample: int) -> SiteEntry:
+        if not self.has_activation(site, sample):
+            if site in self._entries:
+                raise UnknownSite(
+                    f"sample {sample} did not record the site {site!r}",
+                    where=self._path,
+                    cure="Choose another sample or site",
+                )
+            nearest = get_close_matches(site, self._entries, n=3, cutoff=0.4)
+            cure = f"Nearest names: {', '.join(nearest)}" if nearest else "`model-forensics inspect` lists the sites"
+            raise UnknownSite(f"the bundle has no site {site!r}", where=self._path, cure=cure)
+        return self._entries[site]
+
+    def _check_sample(self, sample: int) -> None:
+        if not 0 <= sample < len(self._samples):
+            raise UsageError(f"no sample {sample}", where=self._path, cure=f"Give 0 to {len(self._samples) - 1}")
+
+
+def _has_bundle_files(place: Path) -> bool:
+    return place.is_dir() and any(os.path.lexists(place / name) for name in (MANIFEST, SAMPLES, INPUTS, OUTPUTS))
+
+
+def _read(path: Path) -> bytes:
+    with open_regular(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        if size > _MAX_TEXT_BYTES:
+            raise BundleFormatError(
+                f"{size:,} bytes; at most {_MAX_TEXT_BYTES:,} are read", where=path, cure="Split the recording"
+            )
+        data = bytearray()
+        while len(data) <= size and (piece := os.read(descriptor, 1 << 20)):
+            data += piece
+    return bytes(data)

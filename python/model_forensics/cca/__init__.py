@@ -1,0 +1,7 @@
+"""Causal minimal fix sets: the smallest change of a run's activations that makes its failure disappear. Needs torch."""
+
+from __future__ import annotations
+
+from model_forensics.cca.fix_sets import find_fix_set, validate_fix
+
+__all__ = ["find_fix_set", "validate_fix"]

@@ -1,0 +1,264 @@
+"""The two public functions: find the smallest set that repairs an incident, and measure a given set anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from model_forensics.cca.evidence import BenignEffects
+from model_forensics.cca.executor import Executor, SetOutcome
+from model_forensics.cca.measure import Laboratory
+from model_forensics.cca.pool import Candidate, build_pool, difference
+from model_forensics.cca.prepare import Prepared, prepare
+from model_forensics.cca.replay import split_groups
+from model_forensics.cca.restoration import Explained, Rescore
+from model_forensics.cca.search import Found, Problem, Search
+from model_forensics.config import CausalConfig
+from model_forensics.errors import InterventionError, UsageError
+from model_forensics.models import Model
+from model_forensics.types import CausalResult, FixSet, Intervention, Minimality, Recording, SearchSpent
+
+MAX_ALTERNATIVES = 5
+Progress = Callable[[str, int, int], None]
+
+
+def find_fix_set(
+    model: Model,
+    incident: Recording,
+    *,
+    config: CausalConfig,
+    benign: Sequence[Recording] = (),
+    donor_model: Model | None = None,
+    contrast: Recording | None = None,
+    ranking: Sequence[str] = (),
+    rescore: Rescore | None = None,
+    seed: int = 0,
+    timeout_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> CausalResult:
+    """The smallest set of interventions that makes the incident's failure disappear; see docs/fix-sets.md.
+
+    Args:
+        benign: recordings of runs that did not fail: donors (`mean`, and `patch` where they hold the same input) and
+            the measure of side effects.
+        donor_model: a model of the same architecture that does not fail; preferred donor.
+        contrast: one recording whose samples pair with the incident's by order.
+        ranking: site names, most suspicious first; orders ties and what a timeout leaves out, decides nothing else.
+        rescore: forensics on {site: per sample [rows, features]}, all samples of the incident in order; returns the
+            anomalous sites.
+        timeout_seconds: for the search; the evidence of what was found until then is still taken.
+        progress: called with ("search", sets run, sets scheduled so far).
+
+    Raises:
+        UsageError: the incident states no failure, or the timeout is negative.
+        OutputError: outputs cannot be judged.
+        InterventionError: no intervention is possible, or a donor does not fit.
+        ModelError: the batched forward and plain hooks disagree.
+    """
+    if timeout_seconds is not None and timeout_seconds < 0:
+        raise UsageError(f"a timeout of {timeout_seconds:g} s is in the past", cure="Give 0 or more seconds")
+    started = time.monotonic()
+    prepared = prepare(model, incident, config=config, benign=benign, donor_model=donor_model, contrast=contrast)
+    if not prepared.cases:
+        return _unsolved(prepared, None, prepared.warnings)
+    samples = [case.sample for case in prepared.cases]
+    pool, notes = build_pool(
+        prepared.taps, config.intervention_types, prepared.sources, prepared.base, samples, ranking
+    )
+    warnings = (*prepared.warnings, *notes)
+    seen, held_out, in_sample = split_groups(prepared.cases, seed)
+    laboratory = _laboratory(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
+    if in_sample:
+        warnings = (*warnings, "the incident has one group: the evidence uses the samples that the search saw")
+    if not pool:
+        text = "every intervention equals what the model computes anyway: the donor is not healthier at any component"
+        return _unsolved(prepared, _spent(laboratory, config, False, seed), (*warnings, text))
+    executor = laboratory.executor
+    executor.deadline = None if timeout_seconds is None else started + timeout_seconds
+    if progress is not None:
+        executor.progress = lambda done, total: progress("search", done, total)
+    found = Search(_problem(laboratory, seen, config)).result()
+    executor.deadline = None
+    fix_set, alternatives, workarounds, best = _judge(laboratory, found)
+    if found.timed_out:
+        warnings = (*warnings, "the search ran out of time: sets that were not run may be smaller or better")
+    return CausalResult(
+        replay=prepared.replay,
+        fix_set=fix_set,
+        alternatives=alternatives,
+        workarounds=workarounds,
+        best_effect=best,
+        spent=_spent(laboratory, config, found.timed_out, seed),
+        warnings=warnings,
+    )
+
+
+def validate_fix(
+    model: Model,
+    incident: Recording,
+    fix_set: FixSet,
+    *,
+    benign: Sequence[Recording] = (),
+    donor_model: Model | None = None,
+    contrast: Recording | None = None,
+    config: CausalConfig,
+    rescore: Rescore | None = None,
+    seed: int = 0,
+) -> FixSet:
+    """The same set, measured anew on the samples that the search with this seed held out.
+
+    `minimality` is carried over (only a search can establish it), except that it becomes `none` when a member turns
+    out to be dispensable.
+
+    Raises:
+        InterventionError: no sample fails on replay, or a donor that the set names is not available.
+        Others as `find_fix_set`.
+    """
+    sites = [intervention.site for intervention in fix_set.interventions]
+    if len(set(sites)) < len(sites) or not sites:
+        raise InterventionError("a fix set holds one intervention per site", cure="Give a fix set of find_fix_set")
+    prepared = prepare(
+        model, incident, config=config, benign=benign, donor_model=donor_model, contrast=contrast, extra_sites=sites
+    )
+    if not prepared.cases:
+        raise InterventionError(
+            "no sample of the incident fails on replay, so there is nothing to repair",
+            where=incident.bundle_id,
+            cure="Give the model that the incident was recorded with",
+        )
+    pool = [_candidate(prepared, intervention) for intervention in fix_set.interventions]
+    _, held_out, in_sample = split_groups(prepared.cases, seed)
+    laboratory = _laboratory(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
+    measured = laboratory.fix_set(tuple(range(len(pool))), fix_set.minimality)
+    if len(pool) > 1 and _dispensable(measured, laboratory):
+        measured = measured.model_copy(update={"minimality": "none"})
+    return measured
+
+
+def _dispensable(measured: FixSet, laboratory: Laboratory) -> bool:
+    """Whether the set without some member still does what the set is labelled for."""
+    members = tuple(range(len(measured.interventions)))
+    goal = laboratory.restores if measured.label == "cause" else laboratory.sufficient
+    smaller = [tuple(m for m in members if m != left_out) for left_out in members]
+    return any(goal(outcome) for outcome in laboratory.executor.score_many(smaller, laboratory.cases))
+
+
+def _candidate(prepared: Prepared, intervention: Intervention) -> Candidate:
+    """The pool entry of one given intervention, with the donor that is available now.
+
+    Raises:
+        InterventionError: the donor is missing or another one than the set names.
+    """
+    taps = {tap.name: tap for tap in prepared.taps}
+    if intervention.site not in taps:
+        raise InterventionError(
+            "the site is a cut through the whole model, or the model does not compute it",
+            where=intervention.site,
+            cure="Name a component",
+        )
+    tap = taps[intervention.site]
+    found = prepared.sources.intervention(tap.name, intervention.kind)
+    named, given = intervention.donor, found.donor
+    if named is not None and given is not None:
+        digests = named.weights_digest is None or given.weights_digest in (None, named.weights_digest)
+        if named.kind != given.kind or named.same_input != given.same_input or not digests:
+            raise InterventionError(
+                f"the set was measured with donor {named.kind} ({named.source}), and {given.kind}"
+                f" ({given.source}) is given",
+                where=tap.name,
+                cure="Give the same donor: another one is another experiment",
+            )
+    chosen = intervention.model_copy(update={"donor": given})
+    samples = [case.sample for case in prepared.cases]
+    bits, _ = difference(tap, chosen, prepared.sources, prepared.base, samples)
+    return Candidate(tap, chosen, bits)
+
+
+def _laboratory(
+    prepared: Prepared,
+    pool: Sequence[Candidate],
+    config: CausalConfig,
+    benign: Sequence[Recording],
+    donor_model: Model | None,
+    rescore: Rescore | None,
+    held_out: Sequence[int],
+    in_sample: bool,
+    seed: int,
+) -> Laboratory:
+    patch = prepared.sources.patch
+    known = all(case.donor is not None for case in prepared.cases)
+    return Laboratory(
+        executor=Executor(prepared.runner, prepared.sources, pool, prepared.cases, seed),
+        explained=Explained(prepared.model, prepared.calls, prepared.sources, rescore),
+        benign=BenignEffects(prepared.model, benign, prepared.sources, donor_model, config.max_batch_rows),
+        cases=held_out,
+        in_sample=in_sample,
+        threshold=config.early_stop_threshold,
+        same_input=known and (patch is None or patch.description.same_input),
+    )
+
+
+def _problem(laboratory: Laboratory, seen: Sequence[int], config: CausalConfig) -> Problem:
+    executor = laboratory.executor
+    return Problem(
+        sites=[candidate.tap.name for candidate in executor.pool],
+        bits=[candidate.bits for candidate in executor.pool],
+        order=[candidate.tap.order for candidate in executor.pool],
+        run=lambda sets: executor.score_many(sets, seen),
+        sufficient=laboratory.sufficient,
+        restores=laboratory.restores if laboratory.same_input else None,
+        max_size=config.max_fix_set_size,
+        explained=laboratory.share,
+    )
+
+
+def _judge(
+    laboratory: Laboratory, found: Found
+) -> tuple[FixSet | None, tuple[FixSet, ...], tuple[FixSet, ...], FixSet | None]:
+    """(fix set, alternatives, workarounds, best effect), labelled by the evidence; the search's order is kept.
+
+    Only a handful of sets is measured, in an order fixed before the held-out samples were looked at.
+    """
+    kept = MAX_ALTERNATIVES + 1
+    measured = [_measure(laboratory, item) for item in (*found.restoring[:kept], *found.flipping[:kept])]
+    causes = [fix for fix in measured if fix.sufficient and fix.label == "cause"]
+    workarounds = [fix for fix in measured if fix.sufficient and fix.label == "workaround"]
+    if causes:
+        return causes[0], tuple(causes[1:kept]), tuple(workarounds[:MAX_ALTERNATIVES]), None
+    if workarounds:
+        return workarounds[0], (), tuple(workarounds[1:kept]), None
+    if measured:
+        return None, (), (), max(measured, key=lambda fix: fix.flip_rate)
+    if found.best is not None:
+        return None, (), (), laboratory.fix_set(found.best.members, "none")
+    return None, (), (), None
+
+
+def _measure(laboratory: Laboratory, item: tuple[SetOutcome, Minimality]) -> FixSet:
+    outcome, minimality = item
+    return laboratory.fix_set(outcome.members, minimality)
+
+
+def _spent(laboratory: Laboratory, config: CausalConfig, timed_out: bool, seed: int) -> SearchSpent:
+    executor = laboratory.executor
+    return SearchSpent(
+        strategy=config.search_strategy,
+        pool=tuple(dict.fromkeys(candidate.tap.name for candidate in executor.pool)),
+        forwards=executor.runner.rows_run + laboratory.explained.rows_run + laboratory.benign.rows_run,
+        combinations=executor.combinations,
+        self_check_max_error=executor.worst_error,
+        timed_out=timed_out,
+        seed=seed,
+    )
+
+
+def _unsolved(prepared: Prepared, spent: SearchSpent | None, warnings: Sequence[str]) -> CausalResult:
+    return CausalResult(
+        replay=prepared.replay,
+        fix_set=None,
+        alternatives=(),
+        workarounds=(),
+        best_effect=None,
+        spent=spent,
+        warnings=tuple(warnings),
+    )

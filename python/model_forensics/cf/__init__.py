@@ -1,0 +1,8 @@
+"""Compression forensics: which sites does a run use in a way that benign runs do not, and where did it begin?"""
+
+from __future__ import annotations
+
+from model_forensics.cf.analyze import analyze
+from model_forensics.cf.baseline import Baseline, fit_baseline
+
+__all__ = ["Baseline", "analyze", "fit_baseline"]

@@ -1,0 +1,212 @@
+"""What benign recordings look like per site, fitted once and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model_forensics.cf import store
+from model_forensics.cf.calibration import Calibration, calibrate
+from model_forensics.cf.compatibility import check_models, family_name, merge_layout
+from model_forensics.cf.features.table import COLUMN, COLUMNS, Measured, measure
+from model_forensics.cf.fitting import choose_samples, cross_fit, models_of, sum_moments
+from model_forensics.cf.moments import ChannelModel, Moments
+from model_forensics.cf.planes import Entries, Floats, Layout
+from model_forensics.cf.standardise import site_families
+from model_forensics.errors import BaselineError
+from model_forensics.types import ModelReference, SiteInfo
+
+if TYPE_CHECKING:
+    from model_forensics.config import ForensicsConfig
+    from model_forensics.types import Recording
+
+# What is constant in the baseline counts as spreading this much, in bits or octaves per value: codes learned from all
+# groups differ a little from those that left a group out, and a constant site would show that as a departure.
+SMALLEST_SPREAD = 0.02
+SMALLEST_BLOCK_SPREAD = 0.25  # excess bits of a block / √(its size)
+SMALLEST_PRESENCE_SPREAD = 1.0
+CONSTANT_SPREAD = 1e-9
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fitted baseline. Build it with `fit_baseline` or `Baseline.load`.
+
+    Attributes:
+        model: whose recordings these are, as far as they say.
+        layout: sites in execution order.
+        moments: of the first and of the later tokens.
+        tables: [samples, sites, columns] cross-fitted measurements of the benign samples.
+        tokens: [samples, sites] int64.
+        group_names: [samples], digests of the groups' names (the names themselves may be private).
+        methods: compression methods that were computed.
+        window: symbols in an entropy window.
+        nonfinite: site → NaN and Inf values met while fitting; such values were masked out.
+        warnings: what a reader of any result against this baseline should know.
+    """
+
+    model: ModelReference | None
+    layout: Layout
+    moments: tuple[Moments, Moments]
+    tables: Floats
+    tokens: np.ndarray
+    group_names: tuple[str, ...]
+    methods: tuple[str, ...]
+    window: int
+    nonfinite: dict[str, int]
+    warnings: tuple[str, ...]
+    _calibrations: dict[tuple[str, ...], Calibration] = field(default_factory=dict, repr=False, compare=False)
+    _medians: dict[tuple[int, ...], Floats] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def groups(self) -> int:
+        return len(set(self.group_names))
+
+    @property
+    def sites(self) -> tuple[SiteInfo, ...]:
+        return self.layout.sites
+
+    @cached_property
+    def baseline_id(self) -> str:
+        """Digest of everything that decides scores."""
+        return store.content_digest(self)
+
+    @cached_property
+    def models(self) -> tuple[ChannelModel | None, ...]:
+        """The channel model of each position class."""
+        return models_of(self.moments, self.layout)
+
+    def calibration(self, methods: Sequence[str]) -> Calibration:
+        """The calibration for these methods (computed once, then kept)."""
+        key = tuple(method for method in self.methods if method in methods)
+        if key not in self._calibrations:
+            families = site_families([family_name(info) for info in self.layout.sites])
+            self._calibrations[key] = calibrate(self.tables, self.tokens, self.group_names, families, self._floors, key)
+        return self._calibrations[key]
+
+    def measure(self, entries: Entries, methods: Sequence[str]) -> Measured:
+        """One sample under the baseline's models."""
+        return measure(entries, self.models, self.layout, methods, self.window)
+
+    def median_bits(self, columns: tuple[int, ...]) -> Floats:
+        """[sites] median over benign samples of columns in bits; NaN where none was measured."""
+        if columns not in self._medians:
+            moved = np.moveaxis(self.tables[:, :, columns], 1, 0).reshape(len(self.layout), -1)
+            self._medians[columns] = nanmedian_rows(moved)
+        return self._medians[columns]
+
+    @cached_property
+    def judged_groups(self) -> np.ndarray:
+        """[sites] int64: groups that recorded the site."""
+        names = sorted(set(self.group_names))
+        numbers = np.array([names.index(name) for name in self.group_names])
+        seen = [(self.tokens[numbers == number] > 0).any(axis=0) for number in range(len(names))]
+        result: np.ndarray = np.sum(seen, axis=0).astype(np.int64)
+        return result
+
+    @cached_property
+    def constant(self) -> np.ndarray:
+        """[sites] bool: every benign run gave the same values, so there is no spread to judge by."""
+        columns = [COLUMN[f"{kind}.{name}"] for kind in ("first", "later") for name in ("scale", "top", "magnitude")]
+        spread = np.zeros(len(self.layout))
+        for column in columns:
+            values = self.tables[..., column]
+            seen = np.isfinite(values)
+            low = np.where(seen, values, np.inf).min(axis=0)
+            high = np.where(seen, values, -np.inf).max(axis=0)
+            spread = np.maximum(spread, np.where(seen.sum(axis=0) > 1, high - low, 0.0))
+        return spread <= CONSTANT_SPREAD
+
+    @cached_property
+    def _floors(self) -> Floats:
+        """[sites, columns] smallest credible spread: one value's worth for shares of values."""
+        floors = np.full((len(self.layout), len(COLUMNS)), SMALLEST_SPREAD)
+        for position_class, kind in enumerate(("first", "later")):
+            part = self.moments[position_class]
+            samples = np.maximum((self.tokens > position_class).sum(axis=0), 1)
+            values = np.add.reduceat(part.count, self.layout.offsets[:-1]) / samples
+            for name in ("distinct", "low_mantissa", "saturated", "repeated", "zero"):
+                floors[:, COLUMN[f"{kind}.{name}"]] = 1 / np.maximum(values, 1)
+            floors[:, COLUMN[f"{kind}.block"]] = SMALLEST_BLOCK_SPREAD
+            # Bits per token over all channels: what is always present still costs a little less with every group seen.
+            floors[:, COLUMN[f"{kind}.presence"]] = SMALLEST_PRESENCE_SPREAD
+        return floors
+
+    def save(self, directory: Path | str, overwrite: bool = False) -> None:
+        """Write the baseline as a directory (JSON and safetensors).
+
+        Raises:
+            UsageError: the directory exists and `overwrite` is false.
+            StorageError: writing failed; nothing half-written stays.
+        """
+        store.save(self, Path(directory), overwrite=overwrite)
+
+    @staticmethod
+    def load(directory: Path | str) -> Baseline:
+        """Read a saved baseline.
+
+        Raises:
+            BaselineError: a file is missing, broken, altered, or of a version that this release does not read.
+        """
+        return store.load(Path(directory), Baseline)
+
+
+def nanmedian_rows(values: Floats) -> Floats:
+    """Median of each row without NaN; NaN for rows without a value (np.nanmedian warns there)."""
+    result = np.full(len(values), np.nan)
+    filled = np.isfinite(values).any(axis=1)
+    result[filled] = np.nanmedian(values[filled], axis=1)
+    return result
+
+
+def fit_baseline(recordings: Sequence[Recording], config: ForensicsConfig) -> Baseline:
+    """Fit a baseline in two streaming passes; see `fitting` for its memory.
+
+    Raises:
+        BaselineError: no recording, no sample, no value, or recordings of different models or shapes.
+    """
+    cure = "Record benign runs, with Recorder.benign or BundleWriter"
+    if not recordings:
+        raise BaselineError("there is no benign recording to fit a baseline from", cure=cure)
+    model = next((recording.model for recording in recordings if recording.model is not None), None)
+    for recording in recordings:
+        check_models(model, recording.model, str(recording.path or recording.bundle_id))
+    layout = merge_layout(recordings)
+    chosen = choose_samples(recordings, config.baseline_samples)
+    if not chosen or not len(layout):
+        raise BaselineError("the benign recordings hold no sample or no site", cure=cure)
+    nonfinite: dict[str, int] = {}
+    moments, tokens = sum_moments(chosen, layout, nonfinite)
+    if not any(part.count.any() for part in moments):
+        raise BaselineError("the benign recordings hold no finite value other than zero", cure=cure)
+    methods = tuple(config.compression_methods)
+    tables = cross_fit(chosen, layout, moments, methods, config.entropy_window)
+    return Baseline(
+        model=model,
+        layout=layout,
+        moments=moments,
+        # float32, as it is stored: a saved and loaded baseline gives the very same scores.
+        tables=tables.astype(np.float32).astype(np.float64),
+        tokens=tokens,
+        group_names=tuple(store.group_digest(item.group) for item in chosen),
+        methods=methods,
+        window=config.entropy_window,
+        nonfinite=nonfinite,
+        warnings=_warnings(recordings, nonfinite),
+    )
+
+
+def _warnings(recordings: Sequence[Recording], nonfinite: dict[str, int]) -> tuple[str, ...]:
+    warnings: list[str] = []
+    if nonfinite:
+        listed = ", ".join(list(nonfinite)[:5])
+        warnings.append(f"the baseline holds NaN or Inf at {len(nonfinite)} sites ({listed}); they were masked out")
+    digests = {r.model.weights_digest for r in recordings if r.model is not None and r.model.weights_digest is not None}
+    if len(digests) > 1:
+        warnings.append(f"the baseline mixes recordings of {len(digests)} versions of the weights")
+    return tuple(warnings)

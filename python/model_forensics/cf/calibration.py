@@ -1,0 +1,332 @@
+"""From measured tables to p-values: cross-fitted statistics of benign groups as the null.
+
+What holds and what does not:
+
+- A site's p-value is conformal against the statistics of held-out benign samples, *pooled over sites* and weighted so
+that
+  every group counts once per site: right on average over sites, not for each site. Its floor is 1/(n + 1).
+- The incident's p-value compares the largest site statistic with that of each held-out benign sample, so it controls
+for
+  the number of sites and for their dependence. Groups are few, so beyond the median the tail is extrapolated (`Tail`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from model_forensics.cf.combine import Statistic, Upstream, fit_statistic, fit_upstream
+from model_forensics.cf.features.table import COLUMN, columns_of
+from model_forensics.cf.fitting import assign_folds
+from model_forensics.cf.grouping import group_weights
+from model_forensics.cf.planes import Floats
+from model_forensics.cf.standardise import Reference, groups_seen, refer, site_families
+
+MINIMUM_GROUPS = 5
+INCIDENT_TAIL = 0.5  # share of benign values that teach the extrapolated tail
+ONSET_TAIL = 0.1
+RESAMPLES = 200
+CONDITIONAL = ("magnitude", "scale", "spread", "sign", "presence", "redundancy")  # also scored given upstream
+
+
+@dataclass(frozen=True)
+class Null:
+    """Benign values of one statistic.
+
+    Attributes:
+        values: [n] ascending.
+        tail_weight: [n + 1], weight of values ≥ values[i]; the last is 0. Weights are in units of (group, site) pairs.
+        unit: weight of one value that the observed one counts as.
+    """
+
+    values: Floats
+    tail_weight: Floats
+    unit: float
+
+    @staticmethod
+    def of(values: Floats, weights: Floats) -> Null:
+        """From [samples, sites] values (NaN: not measured) and [samples] weights."""
+        spread = np.broadcast_to(weights[:, None], values.shape)
+        keep = np.isfinite(values)
+        flat, weight = values[keep], spread[keep]
+        order = np.argsort(flat, kind="stable")
+        tail = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)
+        return Null(flat[order], tail, 1.0)
+
+    @property
+    def floor(self) -> float:
+        return float(self.unit / (self.tail_weight[0] + self.unit))
+
+    def p_values(self, observed: Floats) -> Floats:
+        """Share of benign values at least as large, the observed one included; NaN stays NaN."""
+        position = np.searchsorted(self.values, observed, side="left")
+        p = (self.unit + self.tail_weight[np.minimum(position, self.values.size)]) / (self.unit + self.tail_weight[0])
+        return np.where(np.isfinite(observed), p, np.nan)
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Benign values of a statistic with an extrapolated upper tail.
+
+    Below `threshold` p-values are the null's own. Above it the logarithm of the excess is taken as exponential (a
+    Pareto tail;
+    Hill 1975, Ann. Stat. 3:1163) and its unknown rate is integrated out, which gives
+    p = share · (1 + log(T / threshold) / (k · mean))^(−k). `k` counts at most one exceedance a group, because sites of
+    one run are dependent: few groups give a heavy tail.
+    """
+
+    null: Null
+    threshold: float
+    share: float
+    mean: float
+    degrees: float
+
+    @staticmethod
+    def of(values: Floats, weights: Floats, groups: int, share: float) -> Tail:
+        """From [samples, sites] values, [samples] weights and the share of values that count as the tail."""
+        null = Null.of(values, weights)
+        at = min(int(np.searchsorted(-null.tail_weight, -share * null.tail_weight[0])), null.values.size - 1)
+        threshold = max(float(null.values[at]), 1e-9)
+        weight = -np.diff(null.tail_weight[at:])
+        logs = np.log(np.maximum(null.values[at:], threshold) / threshold)
+        mean = max(float((weight * logs).sum() / weight.sum()), 0.02)
+        degrees = max(1.0, min(float(null.values.size - at - 1), groups * max(share, 0.5)))
+        return Tail(null, threshold, float(null.p_values(np.array([threshold]))[0]), mean, degrees)
+
+    def p_values(self, observed: Floats) -> Floats:
+        excess = np.log(np.maximum(observed, self.threshold) / self.threshold)
+        beyond = self.share * (1 + excess / (self.degrees * self.mean)) ** (-self.degrees)
+        result: Floats = np.where(observed > self.threshold, beyond, self.null.p_values(observed))
+        return result
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the calibration says about one recording, [sites] each."""
+
+    normal: Floats  # [sites, columns]
+    statistic: Floats
+    given_upstream: Floats
+    methods: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Fitted on some benign samples; scores others."""
+
+    reference: Reference
+    upstream: Upstream
+    statistic: Statistic
+    conditional_statistic: Statistic
+    columns: npt.NDArray[np.int64]
+    conditional: npt.NDArray[np.int64]
+    methods: Mapping[str, tuple[int, ...]]
+
+    def normal_scores(self, tables: Floats, tokens: Floats) -> Floats:
+        return self.reference.standardise(tables, tokens)
+
+    def scores(self, normal: Floats) -> Scores:
+        """From normal scores [..., sites, all columns]."""
+        used = normal[..., self.columns]
+        residual = self.upstream.residuals(used)
+        joined = np.concatenate([used, residual[..., self.conditional]], axis=-1)
+        methods = {name: _largest(normal[..., list(columns)]) for name, columns in self.methods.items()}
+        return Scores(normal, self.statistic(joined), self.conditional_statistic(residual), methods)
+
+
+def _largest(scores: Floats) -> Floats:
+    filled = np.abs(np.nan_to_num(scores)).max(axis=-1, initial=0.0)
+    return np.where(np.isfinite(scores).any(axis=-1), filled, np.nan)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A judge fitted on all benign samples, and the nulls from judges that did not see the sample's fold."""
+
+    judge: Judge
+    groups: int
+    sites: Null | None  # None with fewer than MINIMUM_GROUPS groups
+    methods: Mapping[str, Null]
+    incident: Tail | None
+    onset: Tail | None
+    held_out: Floats = field(repr=False)  # [samples, sites, columns] normal scores of benign samples
+    numbers: npt.NDArray[np.int64] = field(repr=False)  # [samples] groups
+    _resampled: dict[int, Calibration] = field(default_factory=dict, repr=False, compare=False)
+
+    def for_groups(self, count: int) -> Calibration:
+        """The calibration for recordings of `count` independent groups.
+
+        A mean over groups has lighter tails than a single sample, so its null is resampled: means over as many benign
+        groups
+        (at most half of them), drawn without replacement, in the same unit scale.
+        """
+        size = min(count, self.groups // 2)
+        if self.sites is None or size <= 1:
+            return self
+        if size not in self._resampled:
+            self._resampled[size] = self._resample(size)
+        return self._resampled[size]
+
+    def _resample(self, size: int) -> Calibration:
+        rng = np.random.default_rng(size)
+        members = [np.flatnonzero(self.numbers == group) for group in range(self.groups)]
+        # Held-out scores of all groups sum to about zero, so a subset's mean spreads by 1/m - 1/G, not by 1/m + 1/G.
+        spread = np.sqrt((1 / size - 1 / self.groups) * self.groups / (self.groups - 1))
+        draws: list[Scores] = []
+        for _ in range(RESAMPLES):
+            chosen = [int(rng.choice(members[group])) for group in rng.choice(self.groups, size, replace=False)]
+            draws.append(self.judge.scores(_mean(self.held_out[chosen], np.ones((size, 1, 1))) / spread))
+        return replace(
+            self,
+            **_nulls(
+                np.stack([draw.statistic for draw in draws]),
+                np.stack([draw.given_upstream for draw in draws]),
+                {name: np.stack([draw.methods[name] for draw in draws]) for name in self.judge.methods},
+                np.full(RESAMPLES, self.groups / RESAMPLES),
+                self.groups,
+            ),
+        )
+
+    def score(self, tables: Floats, tokens: Floats, groups: Sequence[str]) -> Scores:
+        """Score a recording; its samples' normal scores are averaged inside each group, then over groups.
+
+        A mean over m independent groups spreads by √((1/m + 2/G) / (1 + 2/G)) of a single sample's and is scaled back by
+        that; G groups err twice, in the channel models and in the reference. Several samples of one group count as one.
+        Its null: `for_groups`.
+
+        Args:
+            tables: [samples, sites, columns].
+            tokens: [samples, sites].
+            groups: [samples] names.
+        """
+        normal = self.judge.normal_scores(tables, tokens)
+        numbers = site_families(groups)
+        weights = group_weights(numbers)[:, None, None]
+        measured = np.isfinite(normal)
+        mean = _mean(normal, weights)
+        seen = groups_seen(measured, numbers)
+        reference = self.judge.reference.groups
+        with np.errstate(divide="ignore"):
+            gain = np.sqrt((1 + 2 / reference) / (1 / np.maximum(seen, 1) + 2 / reference))
+        return self.judge.scores(mean * gain)
+
+
+def _mean(normal: Floats, weights: Floats) -> Floats:
+    """Weighted mean over samples of what was measured."""
+    measured = np.isfinite(normal)
+    total = (weights * measured).sum(axis=0)
+    summed = (weights * np.where(measured, normal, 0.0)).sum(axis=0)
+    result: Floats = np.divide(summed, total, out=np.full(summed.shape, np.nan), where=total > 0)
+    return result
+
+
+class _Nulls(TypedDict):
+    sites: Null
+    methods: dict[str, Null]
+    incident: Tail
+    onset: Tail
+
+
+def _nulls(statistic: Floats, given: Floats, methods: Mapping[str, Floats], weights: Floats, groups: int) -> _Nulls:
+    """Nulls from benign [samples, sites] statistics and [samples] weights that sum to the number of groups."""
+    largest = np.where(np.isfinite(statistic), statistic, -np.inf).max(axis=1)
+    largest = np.where(np.isfinite(largest), largest, np.nan)
+    return {
+        "sites": Null.of(statistic, weights),
+        "methods": {name: Null.of(values, weights) for name, values in methods.items()},
+        "incident": Tail.of(largest[:, None], weights, groups, INCIDENT_TAIL),
+        "onset": Tail.of(given, weights, groups, ONSET_TAIL),
+    }
+
+
+def _fit_judge(
+    reference: Reference, held_out: Floats, families: npt.NDArray[np.int64], methods: Sequence[str]
+) -> Judge:
+    """Fit everything that scoring needs on benign samples' held-out normal scores [samples, sites, columns]."""
+    usable = np.asarray(np.isfinite(reference.variance).any(axis=0))
+    by_method = {name: tuple(c for c in columns_of(name) if usable[c]) for name in (*methods, "entropy", "integrity")}
+    columns = np.array(sorted(c for chosen in by_method.values() for c in chosen), dtype=np.int64)
+    names = {COLUMN[f"{kind}.{name}"] for kind in ("first", "later") for name in CONDITIONAL}
+    conditional = np.flatnonzero(np.isin(columns, sorted(names)))
+    normal = held_out[..., columns]
+    upstream = fit_upstream(normal, families)
+    residual = upstream.residuals(normal)
+    joined = np.concatenate([normal, residual[..., conditional]], axis=-1)
+    return Judge(reference, upstream, fit_statistic(joined), fit_statistic(residual), columns, conditional, by_method)
+
+
+def _held_out(
+    tables: Floats,
+    tokens: Floats,
+    groups: npt.NDArray[np.int64],
+    families: npt.NDArray[np.int64],
+    floors: Floats,
+) -> Floats:
+    """Normal scores of each sample against the other folds."""
+    folds = assign_folds(groups.tolist())
+    result = np.full(tables.shape, np.nan)
+    for fold in np.unique(folds):
+        inside = folds == fold
+        if inside.all():
+            continue
+        others = site_families(groups[~inside].tolist())
+        reference = refer(tables[~inside], tokens[~inside], others, families, floors)
+        result[inside] = reference.standardise(tables[inside], tokens[inside])
+    return result
+
+
+def calibrate(
+    tables: Floats,
+    tokens: Floats,
+    group_names: Sequence[str],
+    families: npt.NDArray[np.int64],
+    floors: Floats,
+    methods: Sequence[str],
+) -> Calibration:
+    """Fit the judge and, with at least `MINIMUM_GROUPS` groups, the nulls.
+
+    Args:
+        tables: [samples, sites, columns], each sample measured with channel models that never saw its group.
+        tokens: [samples, sites].
+        group_names: [samples].
+        families: [sites]; floors: [sites, columns], see `standardise.refer`.
+        methods: the configured compression methods that the tables hold.
+    """
+    groups = site_families(group_names)
+    count = int(groups.max(initial=-1)) + 1
+    normal = _held_out(tables, tokens, groups, families, floors)
+    reference = refer(tables, tokens, groups, families, floors)
+    judge = _fit_judge(reference, normal, families, methods)
+    if count < MINIMUM_GROUPS:
+        return Calibration(judge, count, None, {}, None, None, normal, groups)
+    folds = assign_folds(group_names)
+    statistic = np.full(tables.shape[:2], np.nan)
+    given = np.full(tables.shape[:2], np.nan)
+    by_method = {name: np.full(tables.shape[:2], np.nan) for name in judge.methods}
+    for fold in np.unique(folds):
+        inside = folds == fold
+        # The held-out fold's scores come from a reference without it; so do the weights that combine them. The other
+        # folds' scores, which teach those weights, come from references that did see this fold (as in jackknife+).
+        scores = _fit_judge(reference, normal[~inside], families, methods).scores(normal[inside])
+        statistic[inside], given[inside] = scores.statistic, scores.given_upstream
+        for name, values in scores.methods.items():
+            by_method[name][inside] = values
+    nulls = _nulls(statistic, given, by_method, group_weights(groups), count)
+    return Calibration(judge, count, **nulls, held_out=normal, numbers=groups)
+
+
+def q_values(p: Floats) -> tuple[Floats, Floats]:
+    """Benjamini–Hochberg (1995) and Benjamini–Yekutieli (2001) q-values of [n] p-values; NaN stays NaN."""
+    tested = np.isfinite(p)
+    count = int(tested.sum())
+    bh = np.full(p.shape, np.nan)
+    by = np.full(p.shape, np.nan)
+    if count:
+        bh[tested] = stats.false_discovery_control(p[tested], method="bh")
+        by[tested] = stats.false_discovery_control(p[tested], method="by")
+    return bh, by

@@ -1,0 +1,1 @@
+"""What is measured at each site of a sample; see `table.COLUMNS` for the names."""

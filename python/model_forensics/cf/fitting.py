@@ -1,0 +1,109 @@
+"""Two streaming passes over benign recordings: channel moments, then cross-fitted feature tables.
+
+Memory: the moments of all groups plus those of one fold (10 float64 per channel and position class), one sample's
+values, and one feature table per sample; it does not grow with the length of the recordings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model_forensics.cf.features.table import measure
+from model_forensics.cf.moments import ChannelModel, Moments, fit_channels
+from model_forensics.cf.planes import Floats, Integers, Layout, read_entries, select
+
+if TYPE_CHECKING:
+    from model_forensics.types import Recording
+
+FOLDS = 10  # groups are held out one at a time up to this many, in this many folds beyond
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One benign sample that enters the baseline."""
+
+    recording: Recording
+    sample: int
+    group: str
+
+
+def choose_samples(recordings: Sequence[Recording], limit: int) -> list[Chosen]:
+    """At most `limit` samples, balanced over groups, independent of the order of recordings.
+
+    Groups take turns; inside a group the order is that of a digest of (bundle id, sample id).
+    """
+    groups: dict[str, list[tuple[str, Chosen]]] = defaultdict(list)
+    for recording in recordings:
+        for number, sample in enumerate(recording.samples):
+            key = hashlib.sha256(f"{recording.bundle_id}\n{sample.sample_id}".encode()).hexdigest()
+            groups[sample.group].append((key, Chosen(recording, number, sample.group)))
+    queues = []
+    for name in sorted(groups, key=lambda group: hashlib.sha256(group.encode()).hexdigest()):
+        members = sorted(groups[name], key=lambda item: item[0])
+        queues.append([chosen for _, chosen in members])
+    turns = max((len(queue) for queue in queues), default=0)
+    order = [queue[turn] for turn in range(turns) for queue in queues if turn < len(queue)]
+    return order[:limit]
+
+
+def sum_moments(
+    chosen: Sequence[Chosen], layout: Layout, nonfinite: dict[str, int] | None = None
+) -> tuple[tuple[Moments, Moments], Integers]:
+    """Moments of the first and of the later tokens, and [samples, sites] tokens.
+
+    Args:
+        nonfinite: filled with site → NaN and Inf values met.
+    """
+    first, later = Moments.empty(layout), Moments.empty(layout)
+    tokens = np.zeros((len(chosen), len(layout)), dtype=np.int64)
+    for number, item in enumerate(chosen):
+        entries = read_entries(item.recording, item.sample, layout)
+        tokens[number] = entries.rows
+        first.add(select(entries, 0))
+        if entries.rows.max(initial=0) > 1:
+            later.add(select(entries, 1))
+        if nonfinite is not None and not entries.finite.all():
+            bad = np.bincount(entries.site[~entries.finite], minlength=len(layout))
+            for site in np.flatnonzero(bad):
+                name = layout.sites[site].name
+                nonfinite[name] = nonfinite.get(name, 0) + int(bad[site])
+    return (first, later), tokens
+
+
+def models_of(moments: Sequence[Moments], layout: Layout) -> tuple[ChannelModel | None, ...]:
+    return tuple(fit_channels(part, layout) if part.rows.any() else None for part in moments)
+
+
+def assign_folds(groups: Sequence[object]) -> np.ndarray:
+    """[samples] fold numbers; no group is split."""
+    names = list(dict.fromkeys(groups))
+    numbers = {name: position % FOLDS for position, name in enumerate(names)}
+    return np.array([numbers[group] for group in groups], dtype=np.int64)
+
+
+def cross_fit(
+    chosen: Sequence[Chosen],
+    layout: Layout,
+    totals: tuple[Moments, Moments],
+    methods: Sequence[str],
+    window: int,
+) -> Floats:
+    """[samples, sites, columns]: each sample measured with models that never saw its group."""
+    folds = assign_folds([item.group for item in chosen])
+    tables: list[Floats | None] = [None] * len(chosen)
+    for fold in np.unique(folds):
+        members = [position for position in range(len(chosen)) if folds[position] == fold]
+        held_out, _ = sum_moments([chosen[position] for position in members], layout)
+        remaining = [total.minus(part) for total, part in zip(totals, held_out, strict=True)]
+        models = models_of(remaining, layout)
+        for position in members:
+            item = chosen[position]
+            entries = read_entries(item.recording, item.sample, layout)
+            tables[position] = measure(entries, models, layout, methods, window).table
+    return np.stack([table for table in tables if table is not None])

@@ -1,0 +1,150 @@
+"""Counts that need no baseline: NaN, Inf, zeros, constant channels, distinct values, mantissa bits, saturation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_forensics.cf.features.shape import shape_columns
+from model_forensics.cf.planes import Entries, Floats, Integers, Layout, Selection
+from model_forensics.types import Integrity
+
+DEPARTS_AT = 4.0  # normal scores at which an integrity count is put into words
+WORDS = {
+    "distinct": ("fewer distinct values than benign runs", "more distinct values than benign runs"),
+    "low_mantissa": (
+        "fewer low mantissa bits set than in benign runs",
+        "more low mantissa bits set than in benign runs",
+    ),
+    "saturated": ("fewer values at the largest magnitude", "more values at the largest magnitude than in benign runs"),
+    "repeated": ("values repeat less than in benign runs", "one value repeats more than in benign runs"),
+    "zero": ("fewer zeros than in benign runs", "more zeros than in benign runs"),
+}
+
+
+@dataclass
+class IntegrityCounts:
+    """Sums over the samples of a recording, [sites] each; `shares` are weighted by values looked at."""
+
+    values: Integers
+    nan: Integers
+    inf: Integers
+    zeros: Integers
+    first: list[tuple[int, int, int] | None]
+    shares: dict[str, Floats]
+    weight: Floats
+    lowest: np.ndarray
+    highest: np.ndarray
+    dense: np.ndarray
+    rows: Integers
+
+    @staticmethod
+    def empty(layout: Layout, dense: np.ndarray) -> IntegrityCounts:
+        sites = len(layout)
+        counts = [np.zeros(sites, dtype=np.int64) for _ in range(5)]
+        return IntegrityCounts(
+            values=counts[0],
+            nan=counts[1],
+            inf=counts[2],
+            zeros=counts[3],
+            first=[None] * sites,
+            shares={name: np.zeros(sites) for name in ("distinct", "low_mantissa", "saturated")},
+            weight=np.zeros(sites),
+            lowest=np.full(layout.channels, np.inf, dtype=np.float32),
+            highest=np.full(layout.channels, -np.inf, dtype=np.float32),
+            dense=dense,
+            rows=counts[4],
+        )
+
+    def add(self, entries: Entries, sample: int, layout: Layout) -> None:
+        """Take in one sample."""
+        sites = len(layout)
+        self.values += np.diff(entries.starts)
+        self.rows += entries.rows
+        self.zeros += np.bincount(entries.site[entries.values == 0], minlength=sites)
+        if not entries.finite.all():
+            self._add_nonfinite(entries, sample, layout)
+        finite = entries.finite
+        if self.rows.max(initial=0) > 1 and self.dense.any():
+            np.minimum.at(self.lowest, entries.channel[finite], entries.values[finite])
+            np.maximum.at(self.highest, entries.channel[finite], entries.values[finite])
+        everything = _finite_selection(entries)
+        columns = shape_columns(everything)
+        for name in self.shares:
+            self.shares[name] += np.nan_to_num(columns[name]) * everything.counts
+        self.weight += everything.counts
+
+    def _add_nonfinite(self, entries: Entries, sample: int, layout: Layout) -> None:
+        bad = np.flatnonzero(~entries.finite)
+        site = entries.site[bad]
+        is_nan = np.isnan(entries.values[bad])
+        self.nan += np.bincount(site[is_nan], minlength=len(layout))
+        self.inf += np.bincount(site[~is_nan], minlength=len(layout))
+        found, first = np.unique(site, return_index=True)
+        for position, at in zip(found, bad[first], strict=True):
+            if self.first[position] is None:
+                channel = int(entries.channel[at] - layout.offsets[position])
+                self.first[position] = (sample, int(entries.row[at]), channel)
+
+    def result(self, site: int, layout: Layout, normal: dict[str, float]) -> Integrity:
+        """The counts of one site; `normal` are normal scores of integrity columns, empty without a baseline."""
+        values, zeros = int(self.values[site]), int(self.zeros[site])
+        nonfinite = int(self.nan[site] + self.inf[site])
+        shares = {n: float(t[site] / self.weight[site]) if self.weight[site] else None for n, t in self.shares.items()}
+        constant = None
+        if self.dense[site] and self.rows[site] > 1:
+            part = slice(layout.offsets[site], layout.offsets[site + 1])
+            constant = int((self.lowest[part] == self.highest[part]).sum())
+        all_zero = values > 0 and zeros == values
+        flags = _flags(int(self.nan[site]), int(self.inf[site]), all_zero, normal)
+        return Integrity(
+            values=values,
+            nan=int(self.nan[site]),
+            inf=int(self.inf[site]),
+            first_nonfinite=self.first[site] if nonfinite else None,
+            all_zero=all_zero,
+            zero_fraction=zeros / values if values else 0.0,
+            constant_channels=constant,
+            distinct_fraction=shares["distinct"],
+            low_mantissa_fraction=shares["low_mantissa"],
+            saturated_fraction=shares["saturated"],
+            flags=flags,
+        )
+
+
+def _finite_selection(entries: Entries) -> Selection:
+    keep = entries.finite
+    sites = entries.rows.size
+    return Selection(
+        values=entries.values[keep],
+        channel=entries.channel[keep],
+        row=entries.row[keep],
+        site=entries.site[keep],
+        rows=entries.rows,
+        recorded=np.diff(entries.starts).astype(np.float64),
+        zeros=np.zeros(sites),
+        first_row=0,
+    )
+
+
+def _flags(nan: int, inf: int, all_zero: bool, normal: dict[str, float]) -> tuple[str, ...]:
+    flags: list[str] = []
+    if nan:
+        flags.append(f"{nan} NaN")
+    if inf:
+        flags.append(f"{inf} Inf")
+    if all_zero:
+        flags.append("all values are zero")
+    for name, (below, above) in WORDS.items():
+        score = normal.get(name, 0.0)
+        if abs(score) >= DEPARTS_AT:
+            flags.append(above if score > 0 else below)
+    return tuple(flags)
+
+
+def hard_flags(counts: IntegrityCounts) -> Sequence[bool]:
+    """[sites] whether NaN or Inf was recorded."""
+    result: list[bool] = (counts.nan + counts.inf > 0).tolist()
+    return result

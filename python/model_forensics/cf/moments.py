@@ -1,0 +1,202 @@
+"""Streaming per-channel moments and the Bayesian predictive models made from them.
+
+Per channel: Student-t on log2|x| (normal–inverse-χ² with the site as prior; Gelman et al., Bayesian Data Analysis,
+§3.3), Beta–Bernoulli on the sign and on presence (a nonzero value was recorded). The strength of every prior is
+estimated per site from the baseline itself (empirical Bayes by moments), so nothing here is tuned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from model_forensics.cf.planes import Floats, Layout, Selection
+
+CELLS = 40  # channel cells a site; a block is two neighbouring cells, so blocks overlap by half
+LEVELS = 32  # residual symbols: a quarter of a predictive standard deviation each, ±4 in all
+HALF_RANGE = 4.0
+STEP = 2 * HALF_RANGE / LEVELS
+RESOLUTION = 1 / 128  # octaves; absolute magnitude bits are stated at about bfloat16's precision
+PRIOR_DEGREES = 4.0  # the site's variance counts as this many observations of a channel's
+DEGREE_CLASSES = np.array([4.0, 8.0, 16.0, 64.0])  # Student-t tables that channels share
+
+
+@dataclass
+class Moments:
+    """Sums over recorded tokens, one position class. Adding is exact up to float64 rounding.
+
+    Attributes:
+        count, total, square, positive: [channels] float64: entries, Σ log2|x|, Σ (log2|x|)², entries above zero.
+        rows: [sites] float64: tokens seen.
+    """
+
+    count: Floats
+    total: Floats
+    square: Floats
+    positive: Floats
+    rows: Floats
+
+    @staticmethod
+    def empty(layout: Layout) -> Moments:
+        count, total, square, positive = (np.zeros(layout.channels) for _ in range(4))
+        return Moments(count, total, square, positive, np.zeros(len(layout)))
+
+    def add(self, selection: Selection) -> None:
+        """Take in one sample."""
+        channel = selection.channel
+        value = selection.log_magnitude
+        sign = selection.values > 0
+        if selection.rows.max(initial=0) <= 1:  # one token: every channel appears at most once
+            self.count[channel] += 1
+            self.total[channel] += value
+            self.square[channel] += value**2
+            self.positive[channel] += sign
+        else:
+            size = self.count.size
+            self.count += np.bincount(channel, minlength=size)
+            self.total += np.bincount(channel, weights=value, minlength=size)
+            self.square += np.bincount(channel, weights=value**2, minlength=size)
+            self.positive += np.bincount(channel, weights=sign, minlength=size)
+        self.rows += selection.rows
+
+    def minus(self, other: Moments) -> Moments:
+        return Moments(
+            np.maximum(self.count - other.count, 0),
+            self.total - other.total,
+            self.square - other.square,
+            np.maximum(self.positive - other.positive, 0),
+            np.maximum(self.rows - other.rows, 0),
+        )
+
+
+@dataclass(frozen=True)
+class ChannelModel:
+    """Predictive parameters per channel, [channels] float32 unless said otherwise.
+
+    Attributes:
+        location, scale: of the Student-t on log2|x|.
+        degrees: uint8, index into `DEGREE_CLASSES`.
+        positive: probability of a positive sign.
+        presence_gain: bits that a recorded nonzero value costs more than an absent one, log2((1 − p) / p).
+        presence_expected: [sites] float64, expected presence bits of one token.
+        absent_total: [sites] float64, bits of a token in which nothing is present.
+        cell: [channels] uint8, the channel's cell inside its site.
+        cell_constant, cell_width: [sites, CELLS] float64: bits of an absent token minus those expected; channels.
+    """
+
+    location: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float32]
+    degrees: npt.NDArray[np.uint8]
+    positive: npt.NDArray[np.float32]
+    presence_gain: npt.NDArray[np.float32]
+    presence_expected: Floats
+    absent_total: Floats
+    cell: npt.NDArray[np.uint8]
+    cell_constant: Floats
+    cell_width: Floats
+
+
+def fit_channels(moments: Moments, layout: Layout) -> ChannelModel:
+    """The predictive models, shrunk towards the site."""
+    offsets, widths = layout.offsets[:-1], layout.features
+    count = moments.count
+
+    def per_site(values: Floats) -> Floats:
+        return np.add.reduceat(values, offsets)
+
+    def spread(values: Floats) -> Floats:
+        return np.repeat(values, widths)
+
+    seen = per_site(count)
+    mean = moments.total / np.maximum(count, 1)
+    scatter = np.maximum(moments.square - count * mean**2, 0.0)
+    free = np.maximum(count - 1, 0)
+    site_mean = per_site(moments.total) / np.maximum(seen, 1)
+    between = np.where(count > 0, (mean - spread(site_mean)) ** 2, 0.0)
+    channels_seen = np.maximum(per_site((count > 0).astype(np.float64)), 1)
+    total_variance = np.maximum(per_site(moments.square) / np.maximum(seen, 1) - site_mean**2, 1e-6)
+    within_free = per_site(free)
+    # Two pseudo-observations of the total variance keep this defined where no channel was seen twice.
+    within = (per_site(scatter) + 2 * total_variance) / (within_free + 2)
+    inverse_count = per_site(np.where(count > 0, 1 / np.maximum(count, 1), 0.0)) / channels_seen
+    channel_variance = np.maximum(per_site(between) / channels_seen - within * inverse_count, 0.05 * within)
+    strength = spread(within / channel_variance)
+    location = (moments.total + strength * spread(site_mean)) / (count + strength)
+    pulled = count * strength / np.maximum(count + strength, 1e-12) * between
+    degrees = PRIOR_DEGREES + count
+    variance = (
+        scatter + PRIOR_DEGREES * spread(within) + np.where(count > 0, pulled, 0.0) * free / (free + 1)
+    ) / degrees
+    scale = np.sqrt(np.maximum(variance * (1 + 1 / (count + strength)), 1e-8))
+    classes = np.searchsorted(DEGREE_CLASSES * 1.5, degrees).clip(0, DEGREE_CLASSES.size - 1)
+    positive = _sign(moments, per_site, spread)
+    present = _presence(moments, layout, per_site, spread)
+    absent = -np.log2(1 - present)
+    entropy = -present * np.log2(present) + (1 - present) * absent
+    # Where every channel was always present, an all-present token costs just what is expected, whatever the sample
+    # size.
+    always = spread((per_site(count) >= moments.rows * widths).astype(np.float64)) > 0
+    surprise = np.where(always, -np.log2(present), entropy)
+    cell, slots = _cells(layout)
+    size = len(layout) * CELLS
+    return ChannelModel(
+        location.astype(np.float32),
+        scale.astype(np.float32),
+        classes.astype(np.uint8),
+        positive.astype(np.float32),
+        np.log2((1 - present) / present).astype(np.float32),  # from float64: 1 − p cancels in float32
+        per_site(surprise),
+        per_site(absent),
+        cell,
+        np.asarray(np.bincount(slots, weights=absent - surprise, minlength=size), dtype=np.float64).reshape(-1, CELLS),
+        np.bincount(slots, minlength=size).reshape(-1, CELLS).astype(np.float64),
+    )
+
+
+def _cells(layout: Layout) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The cell of each channel inside its site, and its global number."""
+    site = np.repeat(np.arange(len(layout)), layout.features)
+    column = np.arange(layout.channels) - layout.offsets[site]
+    cell = column * CELLS // layout.features[site]
+    return cell.astype(np.uint8), site * CELLS + cell
+
+
+PerChannel = Callable[[Floats], Floats]
+
+
+def _sign(moments: Moments, per_site: PerChannel, spread: PerChannel) -> Floats:
+    count, up = moments.count, moments.positive
+    down = count - up
+    pairs = per_site(count * np.maximum(count - 1, 0))
+    agree = per_site(up * np.maximum(up - 1, 0) + down * np.maximum(down - 1, 0))
+    # Two draws of one channel agree with probability 1 − a/(2a + 1) under Beta(a, a).
+    share = (agree + 1) / (pairs + 2)
+    weight = np.clip((1 - share) / np.maximum(2 * share - 1, 0.01), 0.05, 50.0)
+    spread_weight = spread(weight)
+    result: Floats = (up + spread_weight) / (count + 2 * spread_weight)
+    return result
+
+
+def _presence(moments: Moments, layout: Layout, per_site: PerChannel, spread: PerChannel) -> Floats:
+    count, rows, widths = moments.count, moments.rows, layout.features
+    share = (per_site(count) + 0.5) / (rows * widths + 1)
+    both = per_site(count * np.maximum(count - 1, 0)) / np.maximum(rows * (rows - 1) * widths, 1)
+    noise = share * (1 - share)
+    # E[p²] = π² + π(1 − π)/(m + 1) under Beta(πm, (1 − π)m).
+    weight = np.where(rows > 1, np.clip(noise / np.maximum(both - share**2, 1e-9 + noise / 200) - 1, 0.1, 200.0), 1.0)
+    spread_weight = spread(weight)
+    result: Floats = (count + spread_weight * spread(share)) / (spread(rows) + spread_weight)
+    return np.clip(result, 1e-6, 1 - 1e-6)
+
+
+def cost_tables() -> tuple[Floats, Floats]:
+    """Bits per residual symbol for each class of degrees, and their expectation: [classes, LEVELS], [classes]."""
+    edges = np.linspace(-HALF_RANGE, HALF_RANGE, LEVELS + 1)
+    edges[0], edges[-1] = -np.inf, np.inf
+    probability = np.stack([np.diff(stats.t.cdf(edges, df=degrees)) for degrees in DEGREE_CLASSES])
+    bits = -np.log2(probability)
+    return bits, (probability * bits).sum(axis=1)

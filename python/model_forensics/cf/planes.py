@@ -1,0 +1,194 @@
+"""Recordings as flat entries: every site of a sample in one array, so that few numeric calls serve many sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model_forensics.errors import BaselineError
+from model_forensics.types import Sparse
+
+if TYPE_CHECKING:
+    from model_forensics.types import Recording, SiteInfo
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sites of a baseline in execution order; channel `c` of site `s` has the global number `offsets[s] + c`."""
+
+    sites: tuple[SiteInfo, ...]
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        return {info.name: position for position, info in enumerate(self.sites)}
+
+    @cached_property
+    def features(self) -> Integers:
+        return np.array([info.features for info in self.sites], dtype=np.int64)
+
+    @cached_property
+    def offsets(self) -> Integers:
+        """[sites + 1]"""
+        return np.concatenate([[0], np.cumsum(self.features)]).astype(np.int64)
+
+    @property
+    def channels(self) -> int:
+        return int(self.offsets[-1])
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The recorded values of one sample, all sites one after the other, row-major inside a site.
+
+    Attributes:
+        values: [entries] float32, every recorded value (zeros included).
+        channel: [entries] int64, global channel numbers.
+        row: [entries] int64, the token.
+        starts: [sites + 1] int64, where each site's entries begin.
+        rows: [sites] int64, tokens of the full activation, 0 where the sample lacks the site.
+        finite: [entries] bool.
+    """
+
+    values: npt.NDArray[np.float32]
+    channel: Integers
+    row: Integers
+    starts: Integers
+    rows: Integers
+    finite: npt.NDArray[np.bool_]
+
+    @cached_property
+    def site(self) -> Integers:
+        return np.repeat(np.arange(self.rows.size), np.diff(self.starts))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Finite, nonzero entries of one position class: what the predictive models see.
+
+    Attributes:
+        values, channel, row, site: [entries], as in `Entries`.
+        rows: [sites] int64, tokens of this class (0 or 1 for the first token).
+        recorded: [sites] float64, entries of the class including zeros and nonfinite ones.
+        zeros: [sites] float64, recorded zeros.
+        first_row: 0 or 1, the token that the class begins with.
+    """
+
+    values: npt.NDArray[np.float32]
+    channel: Integers
+    row: Integers
+    site: Integers
+    rows: Integers
+    recorded: Floats
+    zeros: Floats
+    first_row: int
+
+    @cached_property
+    def log_magnitude(self) -> Floats:
+        """log2 |x|"""
+        result: Floats = np.log2(np.abs(self.values)).astype(np.float64)
+        return result
+
+    @cached_property
+    def counts(self) -> Floats:
+        """[sites] entries."""
+        return np.bincount(self.site, minlength=self.rows.size).astype(np.float64)
+
+    def mean(self, weights: npt.NDArray[Any]) -> Floats:
+        """[sites] mean of a per-entry quantity; NaN where a site has no entry."""
+        total = np.bincount(self.site, weights=weights, minlength=self.rows.size)
+        result: Floats = np.divide(total, self.counts, out=np.full(total.shape, np.nan), where=self.counts > 0)
+        return result
+
+
+def to_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """float32 without turning large finite float64 values into Inf."""
+    if values.dtype == np.float32:
+        return values
+    if values.dtype == np.float64:
+        clipped = np.clip(values, -FLOAT32_MAX, FLOAT32_MAX)
+        return np.where(np.isinf(values), values, clipped).astype(np.float32)
+    return values.astype(np.float32)
+
+
+def read_entries(recording: Recording, sample: int, layout: Layout) -> Entries:
+    """Read all sites of `layout` that the sample recorded.
+
+    Raises:
+        BaselineError: a site has another number of features than the layout says.
+    """
+    values: list[npt.NDArray[np.float32]] = []
+    channels: list[Integers] = []
+    tokens: list[Integers] = []
+    counts = np.zeros(len(layout), dtype=np.int64)
+    rows = np.zeros(len(layout), dtype=np.int64)
+    offsets = layout.offsets.tolist()
+    recorded = recording.sites
+    for position, info in enumerate(layout.sites):
+        if info.name not in recorded or not recording.has_activation(info.name, sample):
+            continue
+        activation = recording.activation(info.name, sample)
+        rows[position], width = activation.shape
+        if width != info.features:
+            raise BaselineError(
+                f"sample {sample} has {width} features at this site, the baseline {info.features}",
+                where=f"{recording.path or recording.bundle_id}: {info.name}",
+                cure="Use a baseline recorded from the same model",
+            )
+        if isinstance(activation, Sparse):
+            flat = np.asarray(activation.indices, dtype=np.int64)
+            values.append(to_float32(np.asarray(activation.values)))
+        else:
+            flat = np.arange(activation.size, dtype=np.int64)
+            values.append(to_float32(np.ascontiguousarray(activation).reshape(-1)))
+        row, column = (np.zeros_like(flat), flat) if rows[position] == 1 else np.divmod(flat, width)
+        channels.append(column + offsets[position])
+        tokens.append(row)
+        counts[position] = flat.size
+    merged = np.concatenate(values) if values else np.zeros(0, dtype=np.float32)
+    return Entries(
+        values=merged,
+        channel=np.concatenate(channels) if channels else np.zeros(0, dtype=np.int64),
+        row=np.concatenate(tokens) if tokens else np.zeros(0, dtype=np.int64),
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        rows=rows,
+        finite=np.isfinite(merged),
+    )
+
+
+def select(entries: Entries, position_class: int) -> Selection:
+    """Entries of the first token (class 0) or of all later ones (class 1).
+
+    The first token is kept apart because attention sinks give it norms that no other token has.
+    """
+    if position_class == 0:
+        inside = entries.row == 0
+        rows = np.minimum(entries.rows, 1)
+    else:
+        inside = entries.row > 0
+        rows = np.maximum(entries.rows - 1, 0)
+    zero = entries.values == 0
+    keep = inside & entries.finite & ~zero
+    count = entries.rows.size
+    return Selection(
+        values=entries.values[keep],
+        channel=entries.channel[keep],
+        row=entries.row[keep],
+        site=entries.site[keep],
+        rows=rows,
+        recorded=np.bincount(entries.site[inside], minlength=count).astype(np.float64),
+        zeros=np.bincount(entries.site[inside & zero], minlength=count).astype(np.float64),
+        first_row=position_class,
+    )

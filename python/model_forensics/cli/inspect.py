@@ -1,0 +1,45 @@
+"""`model-forensics inspect`"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from model_forensics.cli import options
+
+
+@click.command("inspect")
+@click.argument("bundle", type=options.EXISTING)
+@options.output_format
+def command(bundle: Path, output_format: str) -> None:
+    """Check BUNDLE, digests included, and show what it holds.
+
+    \b
+    Example:
+      model-forensics inspect incident/
+    """
+    from model_forensics.bundle import load_bundle  # noqa: PLC0415  (keeps --help fast)
+
+    description = load_bundle(bundle).describe()
+    click.echo(json.dumps(description, indent=2) if output_format == "json" else _in_lines(description))
+
+
+def _in_lines(description: object, indent: str = "") -> str:
+    lines = []
+    assert isinstance(description, dict)
+    for key, value in description.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", _in_lines(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines += [f"{indent}{key}:", *(f"{indent}  {_in_one_line(item)}" for item in value)]
+        else:
+            lines.append(f"{indent}{key}: {'–' if value is None else value}")
+    return "\n".join(lines)
+
+
+def _in_one_line(item: object) -> str:
+    if isinstance(item, dict):
+        return "  ".join(f"{key}={value}" for key, value in item.items() if value is not None)
+    return str(item)

@@ -1,0 +1,48 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+EXISTING = click.Path(path_type=Path)  # existence is checked where the error can name a cure
+
+baseline = click.option(
+    "--baseline",
+    metavar="PATH",
+    type=EXISTING,
+    help="A fitted baseline, a benign bundle or a directory of them.",
+)
+model_factory = click.option(
+    "--model-factory", metavar="PKG.MODULE:FUNCTION", help="Build models with this function, called with their source."
+)
+device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+output_format = click.option(
+    "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+quiet = click.option("--quiet", is_flag=True, help="No progress.")
+
+
+def forensics_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--threshold`, `--methods`: how forensics judges."""
+    for option in (
+        click.option("--threshold", type=float, help="Sites above this many sigma are anomalous."),
+        click.option("--methods", metavar="LIST", help="Comma-separated: zlib, gzip, arithmetic."),
+    ):
+        function = option(function)
+    return function
+
+
+def forensics_settings(threshold: float | None, methods: str | None) -> dict[str, Any]:
+    """The `modules.cf` section that these options ask for."""
+    section: dict[str, Any] = {}
+    if threshold is not None:
+        section["anomaly_threshold"] = threshold
+    if methods is not None:
+        section["compression_methods"] = [name.strip() for name in methods.split(",")]
+    return section

@@ -1,0 +1,58 @@
+"""`model-forensics validate-fix`"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from model_forensics.cli import exits, options
+
+
+@click.command("validate-fix")
+@click.argument("results", type=options.EXISTING)
+@click.option("--model", metavar="DIR_OR_ID", required=True, help="The model that failed.")
+@click.option("--incident", type=options.EXISTING, help="The incident bundle [the one the results name].")
+@options.baseline
+@click.option("--donor-model", metavar="DIR_OR_ID", help="The donor model [the one the results name].")
+@click.option("--contrast", type=options.EXISTING, help="The contrast recording, when the fix patches from one.")
+@options.model_factory
+@options.device
+@options.output_format
+def command(
+    results: Path,
+    model: str,
+    incident: Path | None,
+    baseline: Path | None,
+    donor_model: str | None,
+    contrast: Path | None,
+    model_factory: str | None,
+    device: str,
+    output_format: str,
+) -> None:
+    """Run the proof in RESULTS again: exit 0 if it holds, 1 if it does not.
+
+    \b
+    Example:
+      model-forensics validate-fix results.json --model models/release-2
+    """
+    from model_forensics.config import Config  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
+
+    validation = RCAPipeline(Config.from_dict({"device": device}, "command line")).validate_fix(
+        results,
+        model,
+        incident=incident,
+        baseline=baseline,
+        donor_model=donor_model,
+        contrast=contrast,
+        model_factory=model_factory,
+    )
+    if output_format == "json":
+        click.echo(validation.model_dump_json(indent=2))
+    else:
+        verdict = "holds" if validation.holds else "does not hold"
+        click.echo(f"The fix ({validation.recorded}) {verdict}: {validation.reason}.")
+    if not validation.holds:
+        sys.exit(exits.NOT_HELD)

@@ -1,0 +1,78 @@
+"""The typed configuration. Every default lives here and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model_forensics.errors import ConfigError
+
+CompressionMethod = Literal["zlib", "gzip", "arithmetic"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ForensicsConfig(_Section):
+    """`modules.cf`: compression forensics."""
+
+    enabled: bool = True
+    anomaly_threshold: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    """Sites above this many sigma are anomalous; 2.0 means that 2.3 % of benign sites exceed it."""
+    compression_methods: tuple[CompressionMethod, ...] = Field(default=("zlib", "gzip", "arithmetic"), min_length=1)
+    entropy_window: int = Field(default=256, ge=16)
+    """Symbols in one entropy window."""
+    baseline_samples: int = Field(default=50, ge=1)
+    """At most this many benign samples are fitted, chosen deterministically and balanced over groups."""
+
+
+class CausalConfig(_Section):
+    """`modules.cca`: causal minimal fix sets."""
+
+    enabled: bool = True
+    search_strategy: Literal["greedy"] = "greedy"
+    max_fix_set_size: int = Field(default=5, ge=1)
+    early_stop_threshold: float = Field(default=0.8, gt=0, le=1)
+    """A set is sufficient when at least this share of the incident's samples flips."""
+    intervention_types: tuple[Literal["zero", "mean", "patch"], ...] = Field(
+        default=("zero", "mean", "patch"), min_length=1
+    )
+    granularity: Literal["component", "head"] = "component"
+    """`component`: attention and MLP outputs. `head`: single heads and MLP outputs."""
+    max_batch_rows: int = Field(default=64, ge=1)
+    """Candidate sets × samples that go through the model in one forward."""
+
+
+class ModulesConfig(_Section):
+    cf: ForensicsConfig = ForensicsConfig()
+    cca: CausalConfig = CausalConfig()
+
+
+class Config(_Section):
+    """The whole configuration."""
+
+    output_dir: Path = Path("analysis_results")
+    baseline_dir: Path | None = None
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    timeout_minutes: float = Field(default=120, gt=0)
+    seed: int = Field(default=0, ge=0)
+    modules: ModulesConfig = ModulesConfig()
+
+    @staticmethod
+    def from_dict(values: dict[str, Any], where: str | Path | None = None) -> Config:
+        """Checks a configuration of this shape.
+
+        Raises:
+            ConfigError: a key is unknown or a value is out of range; names the key.
+        """
+        try:
+            return Config.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise ConfigError(
+                f"{key or 'the configuration'}: {first['msg']}", where=where, cure="Correct this key"
+            ) from error

@@ -1,0 +1,40 @@
+"""Files: the one place that writes atomically and that reads tensor and JSON files without trusting them.
+
+A leaf: needs NumPy and the standard library only, knows neither bundles nor baselines.
+"""
+
+from __future__ import annotations
+
+from model_forensics.files._atomic import atomic_directory, atomic_write, storage_errors
+from model_forensics.files._digest import sha256_bytes, sha256_file
+from model_forensics.files._json import dump_json, parse_json, read_json
+from model_forensics.files._open import open_regular
+from model_forensics.files._safetensors_read import SafeTensors, TensorEntry, open_safetensors, read_safetensors_header
+from model_forensics.files._safetensors_write import (
+    TAGS,
+    TensorSource,
+    widen_bfloat16,
+    write_safetensors,
+    write_safetensors_sources,
+)
+
+__all__ = [
+    "TAGS",
+    "SafeTensors",
+    "TensorEntry",
+    "TensorSource",
+    "atomic_directory",
+    "atomic_write",
+    "dump_json",
+    "open_regular",
+    "open_safetensors",
+    "parse_json",
+    "read_json",
+    "read_safetensors_header",
+    "sha256_bytes",
+    "sha256_file",
+    "storage_errors",
+    "widen_bfloat16",
+    "write_safetensors",
+    "write_safetensors_sources",
+]

@@ -1,0 +1,165 @@
+"""Writing so that a reader sees the whole result or nothing: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from model_forensics.errors import StorageError, UsageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_STORAGE = _FULL | {errno.EIO, errno.EROFS}
+
+
+@contextmanager
+def storage_errors(path: Path | str) -> Iterator[None]:
+    """Turn an `OSError` of the body into a `StorageError` that names `path`, the free space and the cure."""
+    try:
+        yield
+    except OSError as problem:
+        raise _storage_error(Path(path), problem) from problem
+
+
+@contextmanager
+def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary sibling of `target`; on a clean exit its files are fsynced and it becomes `target`.
+
+    When the body raises, the temporary directory is removed and `target` is as before. Missing parents are made.
+    With `overwrite`, an existing directory is moved aside, replaced, and then removed. An `OSError` of the body
+    that has nothing to do with the temporary directory or with storage passes through as it is.
+
+    Raises:
+        UsageError: `target` exists and `overwrite` is false, or it is no directory.
+        StorageError: disk full, no permission, or any other failure to write.
+    """
+    target = Path(os.path.abspath(target))
+    _check_directory_target(target, overwrite)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+        temporary.mkdir()
+    try:
+        try:
+            yield temporary
+        except OSError as problem:
+            if problem.errno in _STORAGE or _is_under(problem.filename, temporary):
+                raise _storage_error(target, problem) from problem
+            raise
+        with storage_errors(target):
+            _sync_tree(temporary)
+        _check_directory_target(target, overwrite)
+        with storage_errors(target):
+            _move_into_place(temporary, target)
+            _sync(target.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def atomic_write(target: Path | str, data: bytes | str, *, overwrite: bool = True) -> None:
+    """Write a whole file: temporary sibling, fsync, rename. Text is written as UTF-8. Missing parents are made.
+
+    Raises:
+        UsageError: `target` exists and `overwrite` is false, or it is a directory.
+        StorageError: disk full, no permission, or any other failure to write.
+    """
+    target = Path(os.path.abspath(target))
+    if target.is_dir():
+        raise UsageError("a directory", where=target, cure="Give the name of a file")
+    if not overwrite and os.path.lexists(target):
+        raise _exists(target)
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    try:
+        with storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if overwrite:
+                os.replace(temporary, target)
+            else:
+                _link(temporary, target)
+            _sync(target.parent)
+    finally:
+        with suppress(OSError):  # the first error is the one to report
+            temporary.unlink()
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Give the file its name only if that is still free, which a rename cannot promise."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError as problem:
+        raise _exists(target) from problem
+
+
+def _exists(target: Path) -> UsageError:
+    return UsageError("already exists", where=target, cure="Choose another name, or ask to overwrite it")
+
+
+def _check_directory_target(target: Path, overwrite: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
+        raise _exists(target)
+    if target.is_symlink() or not target.is_dir():
+        raise UsageError("exists and is not a directory", where=target, cure="Choose another name")
+
+
+def _move_into_place(temporary: Path, target: Path) -> None:
+    if not os.path.lexists(target):
+        os.rename(temporary, target)
+        return
+    old = temporary.with_suffix(".old")
+    os.rename(target, old)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        os.rename(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync_tree(directory: Path) -> None:
+    for folder, _, files in os.walk(directory, topdown=False):
+        for name in files:
+            with storage_errors(Path(folder, name)):
+                _sync(Path(folder, name))
+        _sync(Path(folder))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_under(name: object, directory: Path) -> bool:
+    return isinstance(name, str) and Path(name).is_relative_to(directory)
+
+
+def _storage_error(path: Path, problem: OSError) -> StorageError:
+    cause = problem.strerror or str(problem)
+    if problem.errno in _FULL:
+        cure = "Free some space or lift the limit, or choose another directory, and run it again"
+    else:
+        cure = "Check the directory's permissions and the disk, or choose another directory"
+    return StorageError(f"writing failed: {cause} ({_free_space(path)})", where=path, cure=cure)
+
+
+def _free_space(path: Path) -> str:
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    try:
+        return f"{shutil.disk_usage(path).free / 1e6:,.1f} MB free on the disk"
+    except OSError as problem:
+        return f"free space unknown: {problem.strerror}"

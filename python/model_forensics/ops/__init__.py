@@ -1,0 +1,23 @@
+"""Numeric operations: one public function each, several backends, one dispatch point.
+
+`select` says which backend serves a call, `backends` which could and why others cannot, `chosen` which did. Only this
+package imports the compiled core or the kernels; it knows no model and needs no torch.
+"""
+
+from __future__ import annotations
+
+from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
+from model_forensics.ops._operations import codelength, codelength_adaptive, entropy_windows, histogram, quantize
+
+__all__ = [
+    "Backend",
+    "Choice",
+    "backends",
+    "chosen",
+    "codelength",
+    "codelength_adaptive",
+    "entropy_windows",
+    "histogram",
+    "quantize",
+    "select",
+]

@@ -1,0 +1,397 @@
+"""The only place that wires the stages: recording → forensics → fix sets → result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from model_forensics import cf, report, sources
+from model_forensics.bundle import MemoryRecording
+from model_forensics.config import Config
+from model_forensics.environment import describe_environment, summarise_recording
+from model_forensics.errors import BaselineError, InputRefused, ResultsError, UsageError
+from model_forensics.types import (
+    AnalysisResult,
+    CausalResult,
+    Evidence,
+    FixSet,
+    ForensicsResult,
+    Recording,
+    TriageEntry,
+    Validation,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from model_forensics.cf import Baseline
+    from model_forensics.models import Model
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, the steps done and the steps in all (0 when unknown)."""
+
+Rescore = Callable[["Mapping[str, list[npt.NDArray[np.floating]]]"], frozenset[tuple[int, str]]]
+
+_RESTORED_RECOVERY = 1.0
+
+
+class RCAPipeline:
+    """Root cause analysis of incidents.
+
+    Args:
+        config: a `Config`, a dictionary of its shape, or None for the defaults.
+        progress: told about every stage's steps.
+    """
+
+    def __init__(self, config: Config | dict[str, Any] | None = None, *, progress: Progress | None = None) -> None:
+        self.config = config if isinstance(config, Config) else Config.from_dict(config or {})
+        self._progress = progress or (lambda stage, done, total: None)
+
+    def analyze_incident(
+        self,
+        incident: str | Path | Recording,
+        baseline: Any = None,
+        model: Any = None,
+        *,
+        donor_model: Any = None,
+        contrast: str | Path | Recording | None = None,
+        model_factory: str | None = None,
+        output: str | Path | None = None,
+        strict: bool = False,
+    ) -> AnalysisResult:
+        """Finds the cause of one incident and writes the result.
+
+        Args:
+            incident: a bundle's path or a recording.
+            baseline: a fitted baseline, a benign bundle, a directory of them, recordings, or None. A module handed in
+                here is taken as the model, so that `analyze_incident(incident, model)` works.
+            model: a directory or hub id, an `nn.Module`, or None for the model that the bundle names.
+            donor_model: the version that worked, same forms.
+            contrast: a recording whose samples pair with the incident's, in order.
+            model_factory: "package.module:function" that builds models from their source.
+            output: where the JSON goes; by default `output_dir/<bundle id>.json`.
+            strict: refuse a model whose weights differ from those recorded.
+
+        Raises:
+            InputRefused: a named subclass says which input cannot be used.
+            StorageError: the result could not be written.
+        """
+        started = time.perf_counter()
+        if model is None and _is_module(baseline):
+            baseline, model = None, baseline
+        recording = sources.open_recording(incident)
+        _require_incident(recording)
+        benign = sources.open_baseline(baseline, self.config)
+        warnings: list[str] = []
+        forensics = self._forensics(recording, benign.baseline)
+        opened = self._open_model(recording, model, model_factory, warnings, strict=strict)
+        donor = None
+        causal = None
+        if opened is not None:
+            donor = sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
+            causal = self._search(
+                opened, recording, benign, donor, sources.open_recording(contrast) if contrast else None, forensics
+            )
+        elif donor_model is not None:
+            raise UsageError("a donor model without a model to repair", cure="Pass --model as well")
+        path = Path(output) if output is not None else self.config.output_dir / f"{recording.bundle_id}.json"
+        result = AnalysisResult(
+            bundle_id=recording.bundle_id,
+            verdict=_verdict(forensics, causal),
+            confidence=confidence(causal),
+            execution_time=time.perf_counter() - started,
+            anomaly_score=forensics.anomaly_score,
+            anomaly_p_value=forensics.p_value,
+            compression_metrics=forensics.metrics,
+            onset=forensics.onset,
+            strongest=forensics.strongest,
+            fix_set=causal.fix_set if causal else None,
+            alternatives=causal.alternatives if causal else (),
+            workarounds=causal.workarounds if causal else (),
+            evidence=_evidence(forensics, causal),
+            version_difference=forensics.version_difference,
+            incident=summarise_recording(recording),
+            environment=describe_environment(
+                self.config, model=opened, donor=donor, incident=recording.path, baseline=benign.path
+            ),
+            warnings=(*forensics.warnings, *warnings, *(causal.warnings if causal else ())),
+            export_path=str(path),
+        )
+        report.write_json(result, path)
+        return result
+
+    def triage(
+        self,
+        directory: str | Path,
+        *,
+        baseline: Any = None,
+        sort_by: Literal["anomaly", "size", "date"] = "anomaly",
+    ) -> list[TriageEntry]:
+        """Ranks the bundles of a directory, most urgent first; a broken bundle is an entry with its error, last."""
+        paths = sources.bundle_directories(Path(directory))
+        fitted = sources.open_baseline(baseline, self.config).baseline
+        entries = []
+        for done, path in enumerate(paths):
+            self._progress("triage", done, len(paths))
+            entries.append(self._triage_one(path, fitted))
+        self._progress("triage", len(paths), len(paths))
+        return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
+
+    def build_baseline(self, directory: str | Path, output: str | Path, *, overwrite: bool = False) -> Baseline:
+        """Fits a baseline from a benign bundle or a directory of them, and saves it."""
+        recordings = sources.benign_only(sources.load_bundles(Path(directory)), Path(directory))
+        baseline = cf.fit_baseline(recordings, self.config.modules.cf)
+        baseline.save(Path(output), overwrite=overwrite)
+        return baseline
+
+    def validate_fix(
+        self,
+        result: AnalysisResult | str | Path,
+        model: Any,
+        *,
+        incident: str | Path | Recording | None = None,
+        baseline: Any = None,
+        donor_model: Any = None,
+        contrast: str | Path | Recording | None = None,
+        model_factory: str | None = None,
+    ) -> Validation:
+        """Runs a result's proof again. Bundles and donor default to the paths in the result.
+
+        Raises:
+            ResultsError: the result has no fix set, or the incident is not the one it is about.
+        """
+        from model_forensics import cca  # noqa: PLC0415  (torch loads late)
+
+        loaded = result if isinstance(result, AnalysisResult) else report.read_json_result(Path(result))
+        where = None if isinstance(result, AnalysisResult) else result
+        if loaded.fix_set is None:
+            raise ResultsError("this result has no fix set", where=where, cure="Validate a result that found one")
+        environment = loaded.environment
+        if incident is None and environment.incident_path is None:
+            raise ResultsError("the result does not say where its incident is", where=where, cure="Pass --incident")
+        recording = sources.open_recording(incident or str(environment.incident_path))
+        if recording.bundle_id != loaded.bundle_id:
+            raise ResultsError(
+                f"the result is about bundle {loaded.bundle_id}, not {recording.bundle_id}",
+                where=recording.path,
+                cure="Pass the incident that was analysed",
+            )
+        factory = model_factory or environment.model_factory
+        donor_source = donor_model or environment.donor_source
+        benign = sources.open_baseline(baseline or environment.baseline_path, self.config)
+        measured = cca.validate_fix(
+            sources.open_model(model, factory=factory, config=self.config),
+            recording,
+            loaded.fix_set,
+            benign=benign.recordings,
+            donor_model=sources.open_model(donor_source, factory=factory, config=self.config) if donor_source else None,
+            contrast=sources.open_recording(contrast) if contrast else None,
+            config=self.config.modules.cca,
+            rescore=self._rescorer(recording, benign.baseline),
+            seed=environment.seed,
+        )
+        return _compare(loaded.fix_set, measured)
+
+    # --- stages -----------------------------------------------------------------------------------
+
+    def _forensics(self, recording: Recording, baseline: Baseline | None) -> ForensicsResult:
+        return cf.analyze(
+            recording,
+            baseline,
+            self.config.modules.cf,
+            progress=lambda done, total: self._progress("forensics", done, total),
+        )
+
+    def _open_model(
+        self, recording: Recording, model: Any, factory: str | None, warnings: list[str], *, strict: bool
+    ) -> Model | None:
+        if not self.config.modules.cca.enabled:
+            return None
+        if model is None and factory is None:
+            opened, reason = sources.open_recorded_model(recording, self.config)
+            if reason is not None:
+                warnings.append(reason)
+        else:
+            opened = sources.open_model(model, factory=factory, config=self.config)
+        if opened is not None:
+            mismatch = sources.weights_warning(recording, opened, strict=strict)
+            if mismatch is not None:
+                warnings.append(mismatch)
+        return opened
+
+    def _search(
+        self,
+        model: Model,
+        recording: Recording,
+        benign: sources.BenignSource,
+        donor: Model | None,
+        contrast: Recording | None,
+        forensics: ForensicsResult,
+    ) -> CausalResult:
+        from model_forensics import cca  # noqa: PLC0415  (torch loads late)
+
+        return cca.find_fix_set(
+            model,
+            recording,
+            config=self.config.modules.cca,
+            benign=benign.recordings,
+            donor_model=donor,
+            contrast=contrast,
+            ranking=ranking(forensics),
+            rescore=self._rescorer(recording, benign.baseline),
+            seed=self.config.seed,
+            timeout_seconds=60 * self.config.timeout_minutes,
+            progress=self._progress,
+        )
+
+    def _rescorer(self, recording: Recording, baseline: Baseline | None) -> Rescore | None:
+        """Forensics as a callable for the search: which sites of which repaired run are anomalous?"""
+        if baseline is None:
+            return None
+        config = self.config.modules.cf.model_copy(update={"compression_methods": ("arithmetic",)})
+
+        def rescore(activations: Mapping[str, list[npt.NDArray[np.floating]]]) -> frozenset[tuple[int, str]]:
+            anomalies: set[tuple[int, str]] = set()
+            for index in range(len(recording.samples)):
+                run = {site: rows[index] for site, rows in activations.items()}
+                metrics = cf.analyze(_as_recording(recording, index, run), baseline, config).metrics
+                anomalies |= {(index, metric.site) for metric in metrics if metric.is_anomalous}
+            return frozenset(anomalies)
+
+        return rescore
+
+    def _triage_one(self, path: Path, baseline: Baseline | None) -> TriageEntry:
+        try:
+            recording = sources.load_bundle(path)
+            found = self._forensics(recording, baseline)
+        except InputRefused as error:
+            if isinstance(error, BaselineError):
+                raise
+            return TriageEntry(
+                path=str(path), bundle_id=None, created_at=None, bytes=None, samples=None, anomaly_score=None,
+                p_value=None, strongest=None, onset=None, anomalous_sites=None, error=str(error),
+            )  # fmt: skip
+        summary = summarise_recording(recording)
+        ranked = ranking(found)
+        return TriageEntry(
+            path=str(path),
+            bundle_id=recording.bundle_id,
+            created_at=recording.created_at,
+            bytes=summary.bytes,
+            samples=summary.samples,
+            anomaly_score=found.anomaly_score,
+            p_value=found.p_value,
+            strongest=found.strongest.site if found.strongest else (ranked[0] if ranked else None),
+            onset=found.onset.site if found.onset else None,
+            anomalous_sites=sum(metric.is_anomalous for metric in found.metrics),
+        )
+
+
+def ranking(forensics: ForensicsResult) -> list[str]:
+    """Judged sites, the most suspicious first; ties by execution order."""
+    judged = [metric for metric in forensics.metrics if metric.rank_score is not None]
+    return [metric.site for metric in sorted(judged, key=lambda metric: -(metric.rank_score or 0.0))]
+
+
+def confidence(causal: CausalResult | None) -> float | None:
+    """How much the measured evidence carries, 0 to 1; null when no cause was found.
+
+    The lower bound of the flip rate, times how much of the donor's score is recovered (at most 1), times the share of
+    anomalies that the repair explains away where that was measurable. Not yet calibrated as a probability.
+    """
+    if causal is None or causal.fix_set is None or causal.fix_set.label != "cause":
+        return None
+    fix = causal.fix_set
+    assert fix.recovery is not None, "a cause has a measured recovery"
+    explained = 1.0 if fix.explained_away is None else fix.explained_away
+    return fix.flip_interval.low * min(_RESTORED_RECOVERY, max(0.0, fix.recovery)) * explained
+
+
+def _verdict(forensics: ForensicsResult, causal: CausalResult | None) -> Verdict:
+    if causal is not None:
+        if causal.replay.failing == 0:
+            return "not_reproduced"
+        if causal.fix_set is None:
+            return "no_fix_found"
+        return "cause_found" if causal.fix_set.label == "cause" else "workaround_found"
+    if any(metric.is_anomalous for metric in forensics.metrics):
+        return "anomaly_located"
+    judged = any(metric.anomaly_score is not None for metric in forensics.metrics)
+    return "nothing_anomalous" if judged else "not_judged"
+
+
+def _evidence(forensics: ForensicsResult, causal: CausalResult | None) -> Evidence:
+    if causal is None:
+        return Evidence(replay=None, search=None, best_effect=None, onset_agrees=None)
+    agrees = None
+    if causal.fix_set is not None and forensics.onset is not None:
+        layers = {metric.site: metric.layer for metric in forensics.metrics}
+        onset_layer = layers.get(forensics.onset.site)
+        fix_layers = [_layer_of(intervention.site) for intervention in causal.fix_set.interventions]
+        known = [layer for layer in fix_layers if layer is not None]
+        agrees = bool(known) and onset_layer == min(known)
+    return Evidence(
+        replay=causal.replay, search=causal.spent, best_effect=causal.best_effect, onset_agrees=agrees
+    )
+
+
+def _layer_of(site: str) -> int | None:
+    head = site.split(".", 1)[0]
+    return int(head[1:]) if head[:1] == "L" and head[1:].isdigit() else None
+
+
+def _compare(recorded: FixSet, measured: FixSet) -> Validation:
+    if not measured.sufficient:
+        reason = f"{measured.flips} of {measured.samples} samples flip now; {recorded.flips} of {recorded.samples} did"
+    elif recorded.label == "cause" and measured.label != "cause":
+        reason = "the set still flips the failure but no longer restores the computation"
+    else:
+        reason = f"{measured.flips} of {measured.samples} samples flip"
+    holds = measured.sufficient and (recorded.label != "cause" or measured.label == "cause")
+    return Validation(holds=holds, reason=reason, recorded=recorded, measured=measured)
+
+
+def _as_recording(
+    original: Recording, index: int, run: Mapping[str, npt.NDArray[np.floating]]
+) -> MemoryRecording:
+    """One sample's repaired run, seen as a recording of the same sites."""
+    sites = {name: info for name, info in original.sites.items() if name in run}
+    return MemoryRecording(
+        samples=[original.samples[index].model_copy(update={"call": 0, "row": 0})],
+        sites=sites,
+        activations={name: [run[name]] for name in sites},
+        kind="incident",
+        model=original.model,
+        failure=original.failure,
+    )
+
+
+def _triage_key(entry: TriageEntry, sort_by: str) -> tuple[bool, float]:
+    value: float | None
+    if sort_by == "anomaly":
+        value = entry.anomaly_score
+    elif sort_by == "size":
+        value = entry.bytes
+    else:
+        value = entry.created_at.timestamp() if entry.created_at else None
+    return (value is None, -(value or 0.0))
+
+
+def _is_module(value: Any) -> bool:
+    """Whether this is a torch module or a loaded model, told without importing torch."""
+    return any(base.__module__.startswith(("torch.nn", "model_forensics.models")) for base in type(value).__mro__)
+
+
+def _require_incident(recording: Recording) -> None:
+    if recording.kind != "incident":
+        raise InputRefused(
+            f"bundle {recording.bundle_id} is a {recording.kind} recording, not an incident",
+            where=recording.path,
+            cure="Pass an incident bundle first and benign bundles with --baseline",
+        )
