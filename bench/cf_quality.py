@@ -10,7 +10,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-
 from transformers import GPT2LMHeadModel
 
 from bench.qwen_recordings import FAULTS, SITES, QwenRecording, plant, read_recording
@@ -106,7 +105,7 @@ def _faulty(
 def gpt2() -> None:
     """False-positive rates over several baselines of distinct prompts, and whether onset names a damaged component."""
     model = build_model()
-    asked = prompts(600, seed=1)
+    asked = prompts(800, seed=1)
     runs = [record(model, [prompt], f"r{n}", [f"g{n}"]) for n, prompt in enumerate(asked)]
     tested, incident_prompts = runs[500:], asked[500:510]
     print(

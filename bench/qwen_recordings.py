@@ -17,7 +17,8 @@ from model_forensics.types import ModelReference, Sample, SiteInfo, Sparse
 
 ORDER = (
     "input_layernorm", "self_attn.q_proj", "self_attn.q_norm", "self_attn.k_proj", "self_attn.k_norm",
-    "self_attn.v_proj", "self_attn.o_proj", "post_attention_layernorm", "mlp.gate_proj", "mlp.act_fn", "mlp.up_proj", "mlp.down_proj",
+    "self_attn.v_proj", "self_attn.o_proj", "post_attention_layernorm", "mlp.gate_proj", "mlp.act_fn",
+    "mlp.up_proj", "mlp.down_proj",
 )  # fmt: skip
 LAYERS = (2, 12, 22, 33)
 SITES = ("model.embed_tokens", *(f"model.layers.{layer}.{name}" for layer in LAYERS for name in ORDER), "model.norm")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # groups differ a little from those that left a group out, and a constant site would show that as a departure.
 SMALLEST_SPREAD = 0.02
 SMALLEST_BLOCK_SPREAD = 0.25  # excess bits of a block / √(its size)
+SMALLEST_COMPRESSED_SPREAD = 0.02  # bits per value; headers and block sizes move less than this
 SMALLEST_PRESENCE_SPREAD = 1.0
 CONSTANT_SPREAD = 1e-9
 
@@ -126,6 +127,7 @@ class Baseline:
     def _floors(self) -> Floats:
         """[sites, columns] smallest credible spread: one value's worth for shares of values."""
         floors = np.full((len(self.layout), len(COLUMNS)), SMALLEST_SPREAD)
+        floors[:, [COLUMN["zlib"], COLUMN["gzip"]]] = SMALLEST_COMPRESSED_SPREAD
         for position_class, kind in enumerate(("first", "later")):
             part = self.moments[position_class]
             samples = np.maximum((self.tokens > position_class).sum(axis=0), 1)

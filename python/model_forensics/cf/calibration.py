@@ -195,9 +195,9 @@ class Calibration:
     def score(self, tables: Floats, tokens: Floats, groups: Sequence[str]) -> Scores:
         """Score a recording; its samples' normal scores are averaged inside each group, then over groups.
 
-        A mean over m independent groups spreads by √((1/m + 2/G) / (1 + 2/G)) of a single sample's and is scaled back by
-        that; G groups err twice, in the channel models and in the reference. Several samples of one group count as one.
-        Its null: `for_groups`.
+        A mean over m independent groups spreads by √((1/m + 2/G) / (1 + 2/G)) of a single sample's and is scaled back
+        by that; G groups err twice, in the channel models and in the reference. Several samples of one group count as
+        one. Its null: `for_groups`.
 
         Args:
             tables: [samples, sites, columns].

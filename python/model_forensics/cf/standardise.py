@@ -14,6 +14,7 @@ from model_forensics.cf.planes import Floats
 
 Booleans = npt.NDArray[np.bool_]
 MAX_PRIOR_DEGREES = 100.0
+EQUAL_LENGTHS = 1e-9  # squared octaves
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Reference:
         degrees: of the moderated variance.
         groups: groups that measured the column.
         token_slope, token_centre: [columns], [sites]: expected change of a column per octave of tokens, around a mean.
+        token_leverage: [sites], 1 / Σ (octaves - mean)² over groups; 0 where all samples are equally long.
     """
 
     mean: Floats
@@ -34,6 +36,7 @@ class Reference:
     groups: Floats
     token_slope: Floats
     token_centre: Floats
+    token_leverage: Floats
 
     def standardise(self, table: Floats, tokens: Floats) -> Floats:
         """Normal scores of a table [..., sites, columns] with tokens [..., sites]; NaN stays NaN.
@@ -42,7 +45,9 @@ class Reference:
         """
         octaves = np.log2(np.maximum(tokens, 1)) - self.token_centre
         value = table - self.mean - octaves[..., None] * self.token_slope
-        t = value / np.sqrt(self.variance * (1 + 1 / self.groups))
+        # Lengths that the baseline hardly saw are predicted less surely, as in any regression.
+        leverage = 1 / self.groups + (octaves**2 * self.token_leverage)[..., None]
+        t = value / np.sqrt(self.variance * (1 + leverage))
         df = self.degrees
         normal: Floats = np.sign(t) * (8 * df + 1) / (8 * df + 3) * np.sqrt(df * np.log1p(t**2 / df))
         return normal
@@ -67,6 +72,7 @@ def refer(
     octaves = np.log2(np.maximum(tokens, 1))
     safe = np.maximum(total, 1e-12)
     centre = (weight[..., 0] * octaves).sum(axis=0) / weight.sum()
+    spread = (weight[..., 0] * (octaves - centre) ** 2).sum(axis=0)
     mean = (weight * filled).sum(axis=0) / safe
     slope = _token_slope(tables, mean, octaves, weight)
     residual = np.where(measured, tables - mean - (octaves - centre)[..., None] * slope, 0.0)
@@ -84,6 +90,7 @@ def refer(
         np.where(enough, seen, nan),
         slope,
         centre,
+        np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > EQUAL_LENGTHS),
     )
 
 

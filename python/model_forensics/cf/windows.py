@@ -92,7 +92,7 @@ def _window(at: Place, part: Part, site: int, layout: Layout, score: float, sigm
 
 
 def token_profiles(measured: Measured, entries: Entries) -> list[tuple[float | None, ...]]:
-    """Per site, mean excess bits (magnitude and sign) of each token; null where a token is absent or holds NaN or Inf."""
+    """Per site, mean excess bits (magnitude and sign) of each token; null where it is absent or holds NaN or Inf."""
     starts = np.concatenate([[0], np.cumsum(entries.rows)]).astype(np.int64)
     total = np.zeros(starts[-1])
     count = np.zeros(starts[-1])

@@ -33,3 +33,14 @@ def quantise(weight: torch.Tensor, bits: int) -> None:
         largest = 2 ** (bits - 1) - 1
         scale = weight.abs().max() / largest
         weight.copy_(torch.clamp(torch.round(weight / scale), -largest, largest) * scale)
+
+
+def misread(weight: torch.Tensor, factor: float) -> None:
+    """Shifts the output channels by one and multiplies by `factor`, in place: a loader that is one block off.
+
+    Args:
+        weight: [inputs, outputs] float32, as GPT-2 stores its projections.
+        factor: ratio of the scale that was read to the right one.
+    """
+    with torch.no_grad():
+        weight.copy_(factor * weight.roll(1, dims=1))

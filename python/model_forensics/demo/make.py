@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from model_forensics.demo import task
-from model_forensics.demo.faults import flip_exponent_bits
+from model_forensics.demo.faults import misread
 from model_forensics.failure import Failure
 from model_forensics.models import Model
 from model_forensics.record import Recorder
@@ -27,17 +27,14 @@ if TYPE_CHECKING:
 
 DAMAGED_LAYER = 2
 DAMAGED_COMPONENT = "mlp"
-INCIDENT_SAMPLES = 12
+SCALE_ERROR = 64.0
+INCIDENT_SAMPLES = 24
 BENIGN_SAMPLES = 32  # besides the incident's own requests
 
 
 def damage(model: torch.nn.Module, layer: int, component: str) -> None:
-    """Flips an exponent bit in every row of one output projection of a GPT-2, in place.
-
-    Bit 3 is clear in weights below 2^-7 in magnitude: these grow by 2^8, the others nearly vanish.
-    """
-    weight = model.get_parameter(f"transformer.h.{layer}.{component}.c_proj.weight")
-    flip_exponent_bits(weight, rows=range(weight.shape[0]), bit=3)
+    """Misreads one output projection (`attn` or `mlp`) of a GPT-2, in place."""
+    misread(model.get_parameter(f"transformer.h.{layer}.{component}.c_proj.weight"), SCALE_ERROR)
 
 
 def failing_prompts(model: torch.nn.Module, generator: np.random.Generator, count: int) -> list[task.Prompt]:

@@ -60,7 +60,7 @@ def window_stride(window: int) -> int:
 
 
 def entropy_columns(bits: Floats, starts: npt.NDArray[np.int64]) -> dict[str, Floats]:
-    """`entropy` (mean of the site's windows), `entropy_low` and `entropy_high` (extremes), bits; NaN without windows."""
+    """`entropy` (mean of the site's windows), `entropy_low`, `entropy_high` (extremes), bits; NaN without windows."""
     sites = starts.size - 1
     filled = np.flatnonzero(np.diff(starts) > 0)
     result = {name: np.full(sites, np.nan) for name in ("entropy", "entropy_low", "entropy_high")}

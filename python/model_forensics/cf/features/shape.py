@@ -64,7 +64,7 @@ def shape_columns(selection: Selection) -> dict[str, Floats]:
 
 
 def _most_frequent(new: npt.NDArray[np.bool_], site: Integers, filled: npt.NDArray[np.bool_]) -> Floats:
-    """[sites] how often each site's most frequent value occurs; `new` marks where a sorted run of equal values begins."""
+    """[sites] how often each site's most frequent value occurs; `new` marks where a run of equal values begins."""
     result = np.zeros(filled.size)
     first = np.flatnonzero(new)
     if first.size:
