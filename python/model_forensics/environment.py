@@ -44,7 +44,7 @@ def describe_environment(
         model_source=model.source if model is not None else None,
         model_factory=model.factory if model is not None else None,
         weights_digest=model.reference.weights_digest if model is not None else None,
-        donor_source=donor.source if donor is not None else None,
+        donor_source=_located(donor.source) if donor is not None else None,
         incident_path=_absolute(incident),
         baseline_path=_absolute(baseline),
     )
@@ -68,6 +68,11 @@ def summarise_recording(recording: Recording) -> BundleSummary:
 
 def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
+
+
+def _located(source: str | None) -> str | None:
+    """A local directory by its full path, so that the proof runs from anywhere; a hub id as it is."""
+    return _absolute(Path(source)) if source is not None and Path(source).is_dir() else source
 
 
 def _torch_threads() -> int | None:

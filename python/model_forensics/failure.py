@@ -90,18 +90,19 @@ class Failure(BaseModel):
             OutputError: logits hold NaN or Inf and the failure is not `nonfinite`; an answer is out of range; the
                 predicate has neither wrong nor right answers; `divergence` without a reference.
         """
-        logits = np.asarray(logits, dtype=np.float64)
-        finite = np.isfinite(logits)
+        values: npt.NDArray[np.float64] = np.asarray(logits, dtype=np.float64)
+        finite = np.isfinite(values)
         if self.kind == "nonfinite":
             return float(1.0 - finite.mean())
         if not finite.all():
             raise OutputError(
-                f"{int((~finite).sum())} of {logits.size} logits are NaN or Inf, so a '{self.kind}' failure cannot be judged",
+                f"{int((~finite).sum())} of {values.size} logits are NaN or Inf, "
+                f"so a '{self.kind}' failure cannot be judged",
                 cure="Record the incident with Failure.nonfinite() if that is the failure",
             )
         if self.kind == "divergence":
-            return self._divergence(logits, reference)
-        return self._margin(logits)
+            return self._divergence(values, reference)
+        return self._margin(values)
 
     def outcome(self, logits: Logits, reference: Logits | None = None) -> Outcome:
         """`failed`; `fixed` when the failure is gone and the answer is the right one; else `suppressed`.

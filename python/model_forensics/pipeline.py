@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_forensics import cf, report, sources
-from model_forensics.bundle import MemoryRecording
-from model_forensics.config import Config
+from model_forensics.bundle import MemoryRecording, find_bundles, load_bundle, load_bundles
+from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
-from model_forensics.errors import BaselineError, InputRefused, ResultsError, UsageError
+from model_forensics.errors import InputRefused, ResultsError, UsageError
 from model_forensics.types import (
     AnalysisResult,
     CausalResult,
@@ -25,7 +25,7 @@ from model_forensics.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -79,6 +79,7 @@ class RCAPipeline:
             strict: refuse a model whose weights differ from those recorded.
 
         Raises:
+            UsageError: a donor model without a model; an output that is a directory or inside the bundle.
             InputRefused: a named subclass says which input cannot be used.
             StorageError: the result could not be written.
         """
@@ -87,6 +88,7 @@ class RCAPipeline:
             baseline, model = None, baseline
         recording = sources.open_recording(incident)
         _require_incident(recording)
+        path = sources.output_path(output, recording, self.config)
         benign = sources.open_baseline(baseline, self.config)
         warnings: list[str] = []
         forensics = self._forensics(recording, benign.baseline)
@@ -100,7 +102,6 @@ class RCAPipeline:
             )
         elif donor_model is not None:
             raise UsageError("a donor model without a model to repair", cure="Pass --model as well")
-        path = Path(output) if output is not None else self.config.output_dir / f"{recording.bundle_id}.json"
         result = AnalysisResult(
             bundle_id=recording.bundle_id,
             verdict=_verdict(forensics, causal),
@@ -134,7 +135,7 @@ class RCAPipeline:
         sort_by: Literal["anomaly", "size", "date"] = "anomaly",
     ) -> list[TriageEntry]:
         """Ranks the bundles of a directory, most urgent first; a broken bundle is an entry with its error, last."""
-        paths = sources.bundle_directories(Path(directory))
+        paths = find_bundles(directory)
         fitted = sources.open_baseline(baseline, self.config).baseline
         entries = []
         for done, path in enumerate(paths):
@@ -145,7 +146,7 @@ class RCAPipeline:
 
     def build_baseline(self, directory: str | Path, output: str | Path, *, overwrite: bool = False) -> Baseline:
         """Fits a baseline from a benign bundle or a directory of them, and saves it."""
-        recordings = sources.benign_only(sources.load_bundles(Path(directory)), Path(directory))
+        recordings = sources.benign_only(load_bundles(Path(directory)), Path(directory))
         baseline = cf.fit_baseline(recordings, self.config.modules.cf)
         baseline.save(Path(output), overwrite=overwrite)
         return baseline
@@ -161,10 +162,11 @@ class RCAPipeline:
         contrast: str | Path | Recording | None = None,
         model_factory: str | None = None,
     ) -> Validation:
-        """Runs a result's proof again. Bundles and donor default to the paths in the result.
+        """Runs a result's proof again, with its configuration. Bundles and donor default to the paths in the result.
 
         Raises:
             ResultsError: the result has no fix set, or the incident is not the one it is about.
+            ConfigError: the configuration in the result is not one of this release.
         """
         from model_forensics import cca  # noqa: PLC0415  (torch loads late)
 
@@ -184,7 +186,10 @@ class RCAPipeline:
             )
         factory = model_factory or environment.model_factory
         donor_source = donor_model or environment.donor_source
-        benign = sources.open_baseline(baseline or environment.baseline_path, self.config)
+        modules = Config.from_dict(environment.configuration, where).modules
+        config = self.config.model_copy(update={"modules": modules})
+        benign = sources.open_baseline(baseline or environment.baseline_path, config)
+        contrast = contrast or _contrast_source(loaded.fix_set)
         measured = cca.validate_fix(
             sources.open_model(model, factory=factory, config=self.config),
             recording,
@@ -192,8 +197,8 @@ class RCAPipeline:
             benign=benign.recordings,
             donor_model=sources.open_model(donor_source, factory=factory, config=self.config) if donor_source else None,
             contrast=sources.open_recording(contrast) if contrast else None,
-            config=self.config.modules.cca,
-            rescore=self._rescorer(recording, benign.baseline),
+            config=modules.cca,
+            rescore=_rescorer(recording, benign.baseline, modules.cf),
             seed=environment.seed,
         )
         return _compare(loaded.fix_set, measured)
@@ -244,35 +249,17 @@ class RCAPipeline:
             donor_model=donor,
             contrast=contrast,
             ranking=ranking(forensics),
-            rescore=self._rescorer(recording, benign.baseline),
+            rescore=_rescorer(recording, benign.baseline, self.config.modules.cf),
             seed=self.config.seed,
             timeout_seconds=60 * self.config.timeout_minutes,
             progress=self._progress,
         )
 
-    def _rescorer(self, recording: Recording, baseline: Baseline | None) -> Rescore | None:
-        """Forensics as a callable for the search: which sites of which repaired run are anomalous?"""
-        if baseline is None:
-            return None
-        config = self.config.modules.cf.model_copy(update={"compression_methods": ("arithmetic",)})
-
-        def rescore(activations: Mapping[str, list[npt.NDArray[np.floating]]]) -> frozenset[tuple[int, str]]:
-            anomalies: set[tuple[int, str]] = set()
-            for index in range(len(recording.samples)):
-                run = {site: rows[index] for site, rows in activations.items()}
-                metrics = cf.analyze(_as_recording(recording, index, run), baseline, config).metrics
-                anomalies |= {(index, metric.site) for metric in metrics if metric.is_anomalous}
-            return frozenset(anomalies)
-
-        return rescore
-
     def _triage_one(self, path: Path, baseline: Baseline | None) -> TriageEntry:
         try:
-            recording = sources.load_bundle(path)
+            recording = load_bundle(path)
             found = self._forensics(recording, baseline)
-        except InputRefused as error:
-            if isinstance(error, BaselineError):
-                raise
+        except InputRefused as error:  # of another model than the baseline's too: the others can still be ranked
             return TriageEntry(
                 path=str(path), bundle_id=None, created_at=None, bytes=None, samples=None, anomaly_score=None,
                 p_value=None, strongest=None, onset=None, anomalous_sites=None, error=str(error),
@@ -336,14 +323,17 @@ def _evidence(forensics: ForensicsResult, causal: CausalResult | None) -> Eviden
         fix_layers = [_layer_of(intervention.site) for intervention in causal.fix_set.interventions]
         known = [layer for layer in fix_layers if layer is not None]
         agrees = bool(known) and onset_layer == min(known)
-    return Evidence(
-        replay=causal.replay, search=causal.spent, best_effect=causal.best_effect, onset_agrees=agrees
-    )
+    return Evidence(replay=causal.replay, search=causal.spent, best_effect=causal.best_effect, onset_agrees=agrees)
 
 
 def _layer_of(site: str) -> int | None:
     head = site.split(".", 1)[0]
     return int(head[1:]) if head[:1] == "L" and head[1:].isdigit() else None
+
+
+def _contrast_source(fix: FixSet) -> str | None:
+    donors = [intervention.donor for intervention in fix.interventions]
+    return next((donor.source for donor in donors if donor is not None and donor.kind == "contrast"), None)
 
 
 def _compare(recorded: FixSet, measured: FixSet) -> Validation:
@@ -357,9 +347,24 @@ def _compare(recorded: FixSet, measured: FixSet) -> Validation:
     return Validation(holds=holds, reason=reason, recorded=recorded, measured=measured)
 
 
-def _as_recording(
-    original: Recording, index: int, run: Mapping[str, npt.NDArray[np.floating]]
-) -> MemoryRecording:
+def _rescorer(recording: Recording, baseline: Baseline | None, config: ForensicsConfig) -> Rescore | None:
+    """Forensics as a callable for the search: which sites of which repaired run are anomalous?"""
+    if baseline is None:
+        return None
+    config = config.model_copy(update={"compression_methods": ("arithmetic",)})
+
+    def rescore(activations: Mapping[str, list[npt.NDArray[np.floating]]]) -> frozenset[tuple[int, str]]:
+        anomalies: set[tuple[int, str]] = set()
+        for index in range(len(recording.samples)):
+            run = {site: rows[index] for site, rows in activations.items()}
+            metrics = cf.analyze(_as_recording(recording, index, run), baseline, config).metrics
+            anomalies |= {(index, metric.site) for metric in metrics if metric.is_anomalous}
+        return frozenset(anomalies)
+
+    return rescore
+
+
+def _as_recording(original: Recording, index: int, run: Mapping[str, npt.NDArray[np.floating]]) -> MemoryRecording:
     """One sample's repaired run, seen as a recording of the same sites."""
     sites = {name: info for name, info in original.sites.items() if name in run}
     return MemoryRecording(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_forensics.bundle import load_bundle, load_bundles
 from model_forensics.cf import Baseline, fit_baseline
-from model_forensics.errors import BaselineError, InputRefused, ModelError, UsageError, WeightsMismatch
+from model_forensics.errors import BaselineError, ModelError, StorageError, UsageError, WeightsMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,9 @@ def open_recording(source: str | Path | Recording) -> Recording:
     return load_bundle(source) if isinstance(source, str | Path) else source
 
 
-def open_baseline(source: str | Path | Baseline | Recording | Sequence[Recording] | None, config: Config) -> BenignSource:
+def open_baseline(
+    source: str | Path | Baseline | Recording | Sequence[Recording] | None, config: Config
+) -> BenignSource:
     """A fitted baseline, a benign bundle, a directory of them, or recordings; without one, the configured directory.
 
     Raises:
@@ -123,22 +126,35 @@ def weights_warning(recording: Recording, model: Model, *, strict: bool) -> str 
     return what
 
 
-def is_bundle(path: Path) -> bool:
-    return (path / "manifest.json").is_file()
-
-
-def bundle_directories(directory: Path) -> list[Path]:
-    """Directories directly below that hold a manifest, sorted by name.
+def output_path(output: str | Path | None, recording: Recording, config: Config) -> Path:
+    """Where the JSON goes; refused before the work when it could not be written there after it.
 
     Raises:
-        UsageError: the directory is not there.
-        InputRefused: it holds no bundle.
+        UsageError: a directory, or a place inside the bundle, whose files are exactly those that its manifest lists.
+        StorageError: the directory cannot be written to.
     """
-    if not directory.is_dir():
-        raise UsageError("this directory does not exist", where=directory, cure="Give a directory of bundles")
-    if is_bundle(directory):
-        return [directory]
-    found = sorted(path for path in directory.iterdir() if is_bundle(path))
-    if not found:
-        raise InputRefused("no bundle is in this directory", where=directory, cure="Give a directory of bundles")
-    return found
+    path = Path(output) if output is not None else config.output_dir / f"{recording.bundle_id}.json"
+    if recording.path is not None and path.resolve().is_relative_to(recording.path.resolve()):
+        raise UsageError("is inside the incident bundle", where=path, cure="Choose a place outside of it")
+    check_writable(path)
+    return path
+
+
+def check_writable(path: Path) -> None:
+    """Whether a file can be made here, as far as can be told without making it.
+
+    Raises:
+        UsageError: a directory is there.
+        StorageError: what should be its directory is a file, or may not be written to.
+    """
+    if path.is_dir():
+        raise UsageError("a directory", where=path, cure="Give the name of a file")
+    parent = path.absolute().parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise StorageError(f"{parent} is not a directory", where=path, cure="Choose another directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"writing to {parent} is not permitted", where=path, cure="Change its permissions, or choose another one"
+        )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model_forensics.failure import Failure
 
-RESULTS_SCHEMA_VERSION = "1.0"
+RESULTS_SCHEMA_VERSION: Final = "1.0"
 
 SiteKind = Literal["embed", "attn", "mlp", "head", "neuron", "resid", "final_norm", "logits", "module"]
 BundleKind = Literal["incident", "benign"]

@@ -21,7 +21,8 @@ def test_digest_depends_on_every_name_dtype_shape_and_byte():
         return nn.Linear(3, 2)
 
     digest, tensors = weights_digest(layer())
-    assert digest.startswith("sha256:") and len(digest) == 71
+    assert digest.startswith("sha256:")
+    assert len(digest) == 71
     assert weights_digest(layer()) == (digest, tensors)
     assert set(tensors) == {"weight", "bias"}
     changed = layer()

@@ -31,7 +31,8 @@ def test_any_text_is_a_name_or_refused(text):
         parsed = parse_site_name(text)
     except UnknownSite:
         return
-    assert parsed.name and "@" not in parsed.name
+    assert parsed.name
+    assert "@" not in parsed.name
 
 
 @pytest.mark.parametrize("name", ["", "@3", "L3.head", "L3.attn5", "L1.mlp@x@2"])

@@ -14,6 +14,7 @@ from model_forensics.cf.planes import Floats
 
 Booleans = npt.NDArray[np.bool_]
 MAX_PRIOR_DEGREES = 100.0
+UNCHANGING = 5.0  # floors that a column counts as spreading by when its own spread is below one
 EQUAL_LENGTHS = 1e-9  # squared octaves
 
 
@@ -79,7 +80,8 @@ def refer(
     seen = groups_seen(measured, groups)
     free = np.maximum(seen - 1, 0)
     variance = (weight * residual**2).sum(axis=0) / safe * np.where(free > 0, seen / np.maximum(free, 1), np.nan)
-    variance = np.maximum(variance, floors**2)
+    # A column that never changes says nothing about how much it may: small departures of it are not to be believed.
+    variance = np.where(variance < floors**2, (UNCHANGING * floors) ** 2, variance)
     moderated, degrees = moderate(variance, free, families)
     enough = free > 0
     nan = np.nan

@@ -23,17 +23,17 @@ FOUND = ("cause_found", "workaround_found", "anomaly_located")
 @click.option("--output", type=options.EXISTING, help="Where the JSON goes [analysis_results/<bundle id>.json].")
 @click.option("--report", "report_path", type=options.EXISTING, help="Where the HTML goes [beside the JSON].")
 @click.option("--granularity", type=click.Choice(["component", "head"]), help="What may be a cause.")
-@click.option("--max-fix-set-size", type=int, help="At most this many interventions.")
+@click.option("--max-fix-set-size", type=options.COUNT, help="At most this many interventions.")
 @click.option("--forensics-only", is_flag=True, help="Search no fix.")
-@click.option("--timeout-minutes", type=float, help="Stop the search and report the best so far.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--timeout-minutes", type=options.POSITIVE, help="Stop the search and report the best so far.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--strict", is_flag=True, help="Refuse a model whose weights differ from those recorded.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when something was found.")
 @options.forensics_options
 @options.device
 @options.output_format
 @options.quiet
-def command(  # noqa: PLR0913  (one argument an option)
+def command(
     incident: Path,
     baseline: Path | None,
     model: str | None,
@@ -62,10 +62,13 @@ def command(  # noqa: PLR0913  (one argument an option)
       model-forensics analyze incident/ --baseline benign/ --output results.json
     """
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.config import Config  # noqa: PLC0415
     from model_forensics.files import atomic_write  # noqa: PLC0415
     from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
 
+    if forensics_only:
+        searching = {"--model": model, "--donor-model": donor_model, "--contrast": contrast, "--strict": strict}
+        options.contradiction("--forensics-only", {**searching, "--model-factory": model_factory})
+    _check_targets(incident, output, report_path)
     causal = {"enabled": not forensics_only, "granularity": granularity, "max_fix_set_size": max_fix_set_size}
     settings = {
         "device": device,
@@ -76,7 +79,7 @@ def command(  # noqa: PLR0913  (one argument an option)
             "cca": {key: value for key, value in causal.items() if value is not None},
         },
     }
-    config = Config.from_dict({key: value for key, value in settings.items() if value is not None}, "command line")
+    config = options.configuration({key: value for key, value in settings.items() if value is not None})
     with Reporter(quiet=quiet) as progress:
         result = RCAPipeline(config, progress=progress).analyze_incident(
             incident,
@@ -89,7 +92,7 @@ def command(  # noqa: PLR0913  (one argument an option)
             strict=strict,
         )
     json_path = Path(str(result.export_path))
-    html_path = report_path or json_path.with_suffix(".html")
+    html_path = _html_path(json_path, report_path)
     atomic_write(html_path, report.render_html(result))
     if output_format == "json":
         click.echo(result.model_dump_json(indent=2))
@@ -98,3 +101,28 @@ def command(  # noqa: PLR0913  (one argument an option)
         click.echo(f"\nResults: {json_path}\nReport:  {html_path}")
     if exit_code and result.verdict in FOUND:
         sys.exit(exits.NOT_HELD)
+
+
+def _html_path(json_path: Path, report_path: Path | None) -> Path:
+    return report_path or json_path.with_suffix(".html")
+
+
+def _check_targets(incident: Path, output: Path | None, report_path: Path | None) -> None:
+    """Refuse, before the work, files that could not both be written after it; the JSON's place is checked later.
+
+    Raises:
+        UsageError: both are one file, or the report is a directory or inside the bundle.
+        StorageError: the report's directory cannot be written to.
+    """
+    from model_forensics.errors import UsageError  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.sources import check_writable  # noqa: PLC0415
+
+    html_path = report_path if output is None else _html_path(output, report_path)
+    if html_path is None:
+        return
+    if output is not None and html_path.resolve() == output.resolve():
+        cure = "Give the JSON another ending than .html, or name the report with --report"
+        raise UsageError("both the JSON and the HTML would go here", where=html_path, cure=cure)
+    if html_path.resolve().is_relative_to(incident.resolve()):
+        raise UsageError("is inside the incident bundle", where=html_path, cure="Choose a place outside of it")
+    check_writable(html_path)

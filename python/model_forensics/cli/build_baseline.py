@@ -12,7 +12,7 @@ from model_forensics.cli import options
 @click.command("build-baseline")
 @click.argument("directory", type=options.EXISTING)
 @click.option("--output", type=options.EXISTING, required=True, help="Where the baseline goes.")
-@click.option("--samples", type=int, help="Fit at most this many samples.")
+@click.option("--samples", type=options.COUNT, help="Fit at most this many samples.")
 @click.option("--force", is_flag=True, help="Replace an existing baseline.")
 @options.forensics_options
 def command(
@@ -24,12 +24,11 @@ def command(
     Example:
       model-forensics build-baseline benign/ --output baseline/
     """
-    from model_forensics.config import Config  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
+    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415  (keeps --help fast)
 
     section = options.forensics_settings(threshold, methods)
     if samples is not None:
         section["baseline_samples"] = samples
-    config = Config.from_dict({"modules": {"cf": section}}, "command line")
+    config = options.configuration({"modules": {"cf": section}})
     baseline = RCAPipeline(config).build_baseline(directory, output, overwrite=force)
     click.echo(f"Baseline {baseline.baseline_id}: {len(baseline.sites)} sites, {baseline.groups} groups, in {output}")

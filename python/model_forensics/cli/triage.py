@@ -11,6 +11,7 @@ import click
 
 from model_forensics.cli import exits, options
 from model_forensics.cli.progress import Reporter
+from model_forensics.errors import InputRefused
 
 if TYPE_CHECKING:
     from model_forensics.types import TriageEntry
@@ -36,16 +37,15 @@ def command(
 ) -> None:
     """Rank the bundles in DIRECTORY, the most urgent first.
 
-    A broken bundle is listed with its error and the exit code is 4.
+    A bundle that is refused is listed with its error, and the exit code is 4; 3 when all are.
 
     \b
     Example:
       model-forensics triage bundles/ --baseline baseline/ --sort-by anomaly --top 20
     """
-    from model_forensics.config import Config  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
+    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415  (keeps --help fast)
 
-    config = Config.from_dict({"modules": {"cf": options.forensics_settings(threshold, methods)}}, "command line")
+    config = options.configuration({"modules": {"cf": options.forensics_settings(threshold, methods)}})
     with Reporter(quiet=quiet) as progress:
         entries = RCAPipeline(config, progress=progress).triage(directory, baseline=baseline, sort_by=sort_by)  # type: ignore[arg-type]
     broken = [entry for entry in entries if entry.error is not None]
@@ -57,7 +57,7 @@ def command(
     for entry in broken:
         click.echo(f"refused: {entry.error}", err=True)
     if broken:
-        sys.exit(exits.PARTLY_DONE)
+        sys.exit(exits.PARTLY_DONE if len(broken) < len(entries) else InputRefused.exit_code)
 
 
 def _print_table(entries: list[TriageEntry]) -> None:

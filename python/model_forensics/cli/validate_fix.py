@@ -37,10 +37,9 @@ def command(
     Example:
       model-forensics validate-fix results.json --model models/release-2
     """
-    from model_forensics.config import Config  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
+    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415  (keeps --help fast)
 
-    validation = RCAPipeline(Config.from_dict({"device": device}, "command line")).validate_fix(
+    validation = RCAPipeline(options.configuration({"device": device})).validate_fix(
         results,
         model,
         incident=incident,

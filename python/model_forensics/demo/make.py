@@ -54,9 +54,7 @@ def failing_prompts(model: torch.nn.Module, generator: np.random.Generator, coun
 def record(model: Model, path: Path, prompts: Sequence[task.Prompt], *, incident: bool) -> None:
     """Records each prompt by itself, one group a prompt."""
     recorder = Recorder(model, sites="components")
-    session = (
-        recorder.incident(path, failure=Failure.token()) if incident else recorder.benign(path)
-    )
+    session = recorder.incident(path, failure=Failure.token()) if incident else recorder.benign(path)
     with session as recording:
         for prompt in prompts:
             recording.run(

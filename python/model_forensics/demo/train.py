@@ -64,10 +64,11 @@ def train(seed: int = 0, steps: int = 1500, batch: int = 128) -> GPT2LMHeadModel
         logits = model(input_ids=torch.from_numpy(tokens)).logits[:, -1]
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(answers))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if step % 500 == 0:
             print(f"step {step}: loss {loss.item():.4f}", file=sys.stderr)
-    return model.eval()
+    trained: GPT2LMHeadModel = model.eval()  # type: ignore[no-untyped-call]
+    return trained

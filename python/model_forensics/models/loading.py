@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +113,15 @@ def _from_transformers(source: str, local_files_only: bool, trust_remote_code: b
     try:
         config = transformers.AutoConfig.from_pretrained(source, **options)
         model_class = _model_class(transformers, config, source, trust_remote_code)
-        module, loading = model_class.from_pretrained(
-            source,
-            config=config,
-            use_safetensors=True,
-            output_loading_info=True,
-            **{_dtype_keyword(transformers): "auto"},
-            **options,
-        )
+        with _without_progress_bar(transformers):
+            module, loading = model_class.from_pretrained(
+                source,
+                config=config,
+                use_safetensors=True,
+                output_loading_info=True,
+                **{_dtype_keyword(transformers): "auto"},
+                **options,
+            )
     except _loading_errors() as error:
         raise ModelError(
             f"transformers cannot load the model: {_first_line(error)}",
@@ -214,6 +217,19 @@ def _tokenizer(transformers: Any, source: str, directory: Path, options: dict[st
         warnings.warn(f"{source}: loaded without a tokenizer ({_first_line(error)})", stacklevel=4)
         return None
     return from_hub
+
+
+@contextmanager
+def _without_progress_bar(transformers: Any) -> Iterator[None]:
+    """Progress is the caller's to show."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _dtype_keyword(transformers: Any) -> str:

@@ -42,8 +42,9 @@ def shape_columns(selection: Selection) -> dict[str, Floats]:
     def quantile(level: float) -> Floats:
         position = starts + np.floor(level * (np.maximum(count, 1) - 1)).astype(np.int64)
         result = np.full(sites, np.nan)
-        with np.errstate(divide="ignore"):  # zeros are among the values only when nobody reads the quantiles
-            result[filled] = np.log2(ordered[position[filled]].view(np.float32))
+        magnitude = ordered[position[filled]].view(np.float32)
+        # A quantile of exact zeros has no logarithm: not measured.
+        result[filled] = np.log2(magnitude, out=np.full(magnitude.shape, np.nan), where=magnitude > 0)
         return result
 
     top = np.zeros(sites, dtype=np.uint32)
