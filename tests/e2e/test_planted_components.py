@@ -16,10 +16,14 @@ def check_names(result: AnalysisResult, site: str) -> None:
     assert [intervention.site for intervention in result.fix_set.interventions] == [site]
     assert result.fix_set.label == "cause"
     assert result.fix_set.flips == result.fix_set.samples
-    assert result.fix_set.recovery is not None and result.fix_set.recovery >= 0.9
-    assert result.evidence.replay is not None and result.evidence.replay.reproduced
-    assert result.onset is not None and result.onset.site == site
-    assert result.export_path is not None and Path(result.export_path).is_file()
+    assert result.fix_set.recovery is not None
+    assert result.fix_set.recovery >= 0.9
+    assert result.evidence.replay is not None
+    assert result.evidence.replay.reproduced
+    assert result.onset is not None
+    assert result.onset.site == site
+    assert result.export_path is not None
+    assert Path(result.export_path).is_file()
 
 
 @pytest.mark.parametrize("component", ["attn", "mlp"])
@@ -52,5 +56,6 @@ def test_pretrained_sentence_encoder(intact_encoder: Path, tmp_path: Path, layer
         output=tmp_path / "results.json",
     )
     check_names(result, f"L{layer}.{component}")
-    assert result.fix_set is not None and result.fix_set.interventions[0].donor is not None
+    assert result.fix_set is not None
+    assert result.fix_set.interventions[0].donor is not None
     assert result.fix_set.interventions[0].donor.kind == "reference_model"

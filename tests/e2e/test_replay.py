@@ -27,7 +27,9 @@ def test_padded_batch_replays_bit_for_bit_and_alone_within_rounding(demo_referen
     generator = np.random.default_rng(5)
     prompts = [task.draw_prompt(generator) for _ in range(7)]
     wrong = [[(prompt.answer + 1) % len(task.SYMBOLS)] for prompt in prompts]
-    with Recorder(demo_reference, sites="components").incident(tmp_path / "batch", failure=Failure.token()) as recording:
+    with Recorder(demo_reference, sites="components").incident(
+        tmp_path / "batch", failure=Failure.token()
+    ) as recording:
         recording.run(**padded(prompts), right=wrong, groups=[prompt.text for prompt in prompts])
     bundle = load_bundle(tmp_path / "batch")
     with torch.no_grad():
@@ -46,12 +48,15 @@ def test_failure_that_does_not_fail_is_a_verdict(demo_reference, tmp_path: Path)
     with Recorder(demo_reference, sites="components").incident(tmp_path / "inc", failure=Failure.token()) as recording:
         for _ in range(3):
             prompt = task.draw_prompt(generator)
-            recording.run(input_ids=torch.from_numpy(prompt.tokens[None]), right=[[prompt.answer]], groups=[prompt.text])
+            recording.run(
+                input_ids=torch.from_numpy(prompt.tokens[None]), right=[[prompt.answer]], groups=[prompt.text]
+            )
     result = RCAPipeline().analyze_incident(
         tmp_path / "inc", demo_reference.module, output=tmp_path / "results.json"
     )  # the module in the baseline's place: the call shape without a baseline
     assert result.verdict == "not_reproduced"
-    assert result.fix_set is None and result.confidence is None
+    assert result.fix_set is None
+    assert result.confidence is None
     assert result.anomaly_score is None  # nothing to judge with
 
 

@@ -83,6 +83,8 @@ def _mean_over(donor: Donor | None) -> str:
 def _whose(donor: Donor | None) -> str:
     if donor is None:
         return "another run's"
+    if donor.kind == "benign_sample" and donor.same_input:
+        return "a benign run's on the same input"
     return {
         "benign_mean": "the mean over benign samples",
         "benign_sample": "a benign sample's",
