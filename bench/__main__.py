@@ -11,7 +11,7 @@ from pathlib import Path
 def main() -> int:
     """Run one benchmark; its return value is the exit code."""
     folder = Path(__file__).parent
-    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    names = sorted(path.stem for path in folder.glob("*.py") if "def main(" in path.read_text() and path.stem[0] != "_")
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("name", choices=names)
     options, rest = parser.parse_known_args()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -136,11 +137,12 @@ def _onset_named(
     return "right" if onset.site == f"L{layer}.{kind}" else "other"
 
 
-def main() -> None:
-    if len(sys.argv) > 1:
-        qwen(Path(sys.argv[1]))
+def main(arguments: Sequence[str]) -> int:
+    if arguments:
+        qwen(Path(arguments[0]))
     gpt2()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

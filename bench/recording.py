@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ from model_forensics.record import Recorder
 BAR = 0.15  # recording may add this share of the forward time on the CPU
 
 
-def main() -> int:
-    options = parse()
+def main(arguments: Sequence[str]) -> int:
+    options = parse(arguments)
     torch.manual_seed(0)
     config = GPT2Config(n_layer=options.layers, n_head=12, n_embd=768)
     model = Model.wrap(GPT2LMHeadModel(config).to(options.device))
@@ -116,7 +117,7 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--batch", type=int, default=4)
@@ -124,8 +125,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--sites", default="blocks")
     parser.add_argument("--device", default="cpu")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
