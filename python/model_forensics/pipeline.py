@@ -38,8 +38,6 @@ Progress = Callable[[str, int, int], None]
 
 Rescore = Callable[["Mapping[str, list[npt.NDArray[np.floating]]]"], frozenset[tuple[int, str]]]
 
-_RESTORED_RECOVERY = 1.0
-
 
 class RCAPipeline:
     """Root cause analysis of incidents.
@@ -297,7 +295,7 @@ def confidence(causal: CausalResult | None) -> float | None:
     fix = causal.fix_set
     assert fix.recovery is not None, "a cause has a measured recovery"
     explained = 1.0 if fix.explained_away is None else fix.explained_away
-    return fix.flip_interval.low * min(_RESTORED_RECOVERY, max(0.0, fix.recovery)) * explained
+    return fix.flip_interval.low * min(1.0, max(0.0, fix.recovery)) * explained
 
 
 def _verdict(forensics: ForensicsResult, causal: CausalResult | None) -> Verdict:
@@ -377,7 +375,7 @@ def _as_recording(original: Recording, index: int, run: Mapping[str, npt.NDArray
     )
 
 
-def _triage_key(entry: TriageEntry, sort_by: str) -> tuple[bool, float]:
+def _triage_key(entry: TriageEntry, sort_by: str) -> tuple[bool, bool, float]:
     value: float | None
     if sort_by == "anomaly":
         value = entry.anomaly_score
@@ -385,7 +383,7 @@ def _triage_key(entry: TriageEntry, sort_by: str) -> tuple[bool, float]:
         value = entry.bytes
     else:
         value = entry.created_at.timestamp() if entry.created_at else None
-    return (value is None, -(value or 0.0))
+    return (entry.error is not None, value is None, -(value or 0.0))
 
 
 def _is_module(value: Any) -> bool:
