@@ -249,18 +249,25 @@ def test_explained_away_counts_what_forensics_says_about_the_repaired_run(plant)
     def rescore(activations):
         assert all(len(values) == len(planted.incident.samples) for values in activations.values())
         return frozenset(
-            site
+            (sample, site)
             for site, values in activations.items()
-            if any(np.abs(a - b).max() > 1e-3 for a, b in zip(values, healthy.recorded[site], strict=True))
+            for sample, (a, b) in enumerate(zip(values, healthy.recorded[site], strict=True))
+            if np.abs(a - b).max() > 1e-3
         )
+
+    def always(activations):
+        return frozenset((0, site) for site in activations)
+
+    def two_sites(_):
+        return frozenset((sample, site) for sample in range(3) for site in ("L0.mlp", "L0.resid"))
 
     result = find(planted, rescore=rescore)
     assert result.fix_set is not None
     assert str(result.fix_set) == "patch L0.mlp"
     assert result.fix_set.explained_away == 1.0
-    never = find(planted, rescore=frozenset)
+    never = find(planted, rescore=always)
     assert never.fix_set is None or never.fix_set.label == "workaround"
-    few = find(planted, rescore=lambda activations: frozenset({"L0.mlp", "L0.resid"}))
+    few = find(planted, rescore=two_sites)
     assert few.fix_set is not None
     assert few.fix_set.explained_away is None
 

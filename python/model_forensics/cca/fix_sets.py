@@ -45,7 +45,7 @@ def find_fix_set(
         contrast: one recording whose samples pair with the incident's by order.
         ranking: site names, most suspicious first; orders ties and what a timeout leaves out, decides nothing else.
         rescore: forensics on {site: per sample [rows, features]}, all samples of the incident in order; returns the
-            anomalous sites.
+            anomalous (sample, site) pairs.
         timeout_seconds: for the search; the evidence of what was found until then is still taken.
         progress: called with ("search", sets run, sets scheduled so far).
 
