@@ -20,8 +20,11 @@ def command(results: Path, output: Path | None) -> None:
       model-forensics report results.json --output report.html
     """
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.errors import UsageError  # noqa: PLC0415
     from model_forensics.files import atomic_write  # noqa: PLC0415
 
     target = output or results.with_suffix(".html")
+    if target.resolve() == results.resolve():
+        raise UsageError("the report would replace the results", where=target, cure="Name another file with --output")
     atomic_write(target, report.render_html(report.read_json_result(results)))
     click.echo(f"Report: {target}")

@@ -50,6 +50,9 @@ def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator
             if problem.errno in _STORAGE or _is_under(problem.filename, temporary):
                 raise _storage_error(target, problem) from problem
             raise
+        except StorageError as problem:  # names the temporary file, which nobody will find
+            where = (problem.where or str(target)).replace(str(temporary), str(target))
+            raise StorageError(problem.what, where=where, cure=problem.cure) from problem
         with storage_errors(target):
             _sync_tree(temporary)
         _check_directory_target(target, overwrite)

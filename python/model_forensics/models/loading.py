@@ -192,7 +192,7 @@ def _model_class(transformers: Any, config: Any, source: str, trust_remote_code:
         raise ModelError(
             f"config.json names {named}, which the installed transformers does not have",
             where=source,
-            cure="Upgrade transformers, use a model factory, or pass --trust-remote-code if you trust the model's code",
+            cure="Upgrade transformers, or build the model with a factory of your own (--model-factory)",
         )
     return model_class
 
@@ -244,7 +244,7 @@ def _first_line(error: Exception) -> str:
 def _cure(error: Exception, local_files_only: bool) -> str:
     text = str(error)
     if "trust_remote_code" in text:
-        return "Pass --trust-remote-code if you trust the code that comes with this model"
+        return "Its code is not run; build the model with a factory of your own (--model-factory)"
     if "safetensors" in text:
         return "Use a model that has safetensors files; pickled weights are never loaded"
     if local_files_only:
