@@ -166,7 +166,7 @@ def test_code_of_a_model_is_not_run_without_the_operators_word(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(ModelError) as refused:
         load_model(tmp_path, local_files_only=True)
-    assert "trust" in refused.value.cure
+    assert "factory" in refused.value.cure
 
 
 FACTORY = """
