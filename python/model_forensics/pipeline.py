@@ -349,7 +349,8 @@ def _rescorer(recording: Recording, baseline: Baseline | None, config: Forensics
     """Forensics as a callable for the search: which sites of which repaired run are anomalous?"""
     if baseline is None:
         return None
-    config = config.model_copy(update={"compression_methods": ("arithmetic",)})
+    if "arithmetic" in config.compression_methods:  # zlib and gzip would cost most of the time and see the least
+        config = config.model_copy(update={"compression_methods": ("arithmetic",)})
 
     def rescore(activations: Mapping[str, list[npt.NDArray[np.floating]]]) -> frozenset[tuple[int, str]]:
         anomalies: set[tuple[int, str]] = set()

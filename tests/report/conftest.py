@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -26,19 +26,12 @@ from model_forensics.types import (
     SearchSpent,
     SideEffects,
     SiteMetrics,
+    Verdict,
     VersionDifference,
     Window,
 )
 
-VERDICTS = (
-    "cause_found",
-    "workaround_found",
-    "no_fix_found",
-    "not_reproduced",
-    "anomaly_located",
-    "nothing_anomalous",
-    "not_judged",
-)
+VERDICTS = get_args(Verdict)
 REFERENCE = Donor(kind="reference_model", source="models/intact", weights_digest="sha256:" + "b" * 64, same_input=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,17 +14,9 @@ from model_forensics.report import render_html
 from model_forensics.report.charts import bin_profile
 from model_forensics.report.heatmap import bin_profiles, largest_rows, scale_top, shades
 from model_forensics.report.markup import Markup, element
-from model_forensics.types import AnalysisResult
+from model_forensics.types import AnalysisResult, Verdict
 
-VERDICTS = (
-    "cause_found",
-    "workaround_found",
-    "no_fix_found",
-    "not_reproduced",
-    "anomaly_located",
-    "nothing_anomalous",
-    "not_judged",
-)
+VERDICTS = get_args(Verdict)
 VOID = {"meta", "br", "col", "hr"}
 LIMIT = 1_000_000
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>&'\x00\x1b[2J\u202e${title}$style"

@@ -6,24 +6,16 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 
 from model_forensics.errors import ResultsError
 from model_forensics.report import read_json_result, results_schema, write_json
-from model_forensics.types import AnalysisResult
+from model_forensics.types import AnalysisResult, Verdict
 
-VERDICTS = (
-    "cause_found",
-    "workaround_found",
-    "no_fix_found",
-    "not_reproduced",
-    "anomaly_located",
-    "nothing_anomalous",
-    "not_judged",
-)
+VERDICTS = get_args(Verdict)
 MakeResult = Callable[..., AnalysisResult]
 
 

@@ -20,7 +20,7 @@ from model_forensics.cf.moments import Moments
 from model_forensics.cf.onset import find_onset, make_onset
 from model_forensics.cf.planes import Floats, Layout, read_entries, select
 from model_forensics.cf.windows import SampleDetail, entropy_profile, token_profiles, worst_windows
-from model_forensics.types import ForensicsResult, MethodScore, Onset, SiteMetrics
+from model_forensics.types import ForensicsResult, Integrity, MethodScore, Onset, SiteInfo, SiteMetrics
 
 if TYPE_CHECKING:
     from model_forensics.config import ForensicsConfig
@@ -206,23 +206,9 @@ def _metrics(
             assert extra is not None
             at = unknown.index[info.name]
             counts = extra.integrity.result(at, unknown, {})
+            tokens_here = int(extra.tokens[:, at].sum())
             rows.append(
-                SiteMetrics(
-                    site=info.name,
-                    module=info.module,
-                    kind=info.kind,
-                    layer=info.layer,
-                    features=info.features,
-                    tokens=int(extra.tokens[:, at].sum()),
-                    integrity=counts,
-                    anomaly_score=None,
-                    p_value=None,
-                    q_value_bh=None,
-                    q_value_by=None,
-                    is_anomalous=bool(counts.nan + counts.inf),
-                    rank_score=None,
-                    not_judged="the baseline lacks this site",
-                )
+                _unjudged(info, tokens_here, counts, "the baseline lacks this site", bool(counts.nan + counts.inf))
             )
             continue
         sigma = _number(judged.sigma[site])
@@ -252,6 +238,34 @@ def _metrics(
             )
         )
     return tuple(rows)
+
+
+def _unjudged(
+    info: SiteInfo,
+    tokens: int,
+    integrity: Integrity,
+    reason: str,
+    anomalous: bool,
+    methods: dict[str, MethodScore] | None = None,
+) -> SiteMetrics:
+    """A site without a score; anomalous only by what is wrong in itself."""
+    return SiteMetrics(
+        site=info.name,
+        module=info.module,
+        kind=info.kind,
+        layer=info.layer,
+        features=info.features,
+        tokens=tokens,
+        integrity=integrity,
+        anomaly_score=None,
+        p_value=None,
+        q_value_bh=None,
+        q_value_by=None,
+        is_anomalous=anomalous,
+        rank_score=None,
+        not_judged=reason,
+        methods=methods or {},
+    )
 
 
 def _method_scores(
@@ -351,25 +365,9 @@ def _without_baseline(
     medians = {name: _median(tables[:, :, columns]) for name, columns in _bits_columns(methods).items()}
     for site, info in enumerate(layout.sites):
         bits = {name: _number(values[site]) for name, values in medians.items()}
-        rows.append(
-            SiteMetrics(
-                site=info.name,
-                module=info.module,
-                kind=info.kind,
-                layer=info.layer,
-                features=info.features,
-                tokens=int(tokens[:, site].sum()),
-                integrity=reading.integrity.result(site, layout, {}),
-                anomaly_score=None,
-                p_value=None,
-                q_value_bh=None,
-                q_value_by=None,
-                is_anomalous=hard[site],
-                rank_score=None,
-                not_judged="no baseline",
-                methods={n: MethodScore(bits=b, baseline_bits=None, sigma=None, p_value=None) for n, b in bits.items()},
-            )
-        )
+        scores = {n: MethodScore(bits=b, baseline_bits=None, sigma=None, p_value=None) for n, b in bits.items()}
+        counts = reading.integrity.result(site, layout, {})
+        rows.append(_unjudged(info, int(tokens[:, site].sum()), counts, "no baseline", hard[site], scores))
     return ForensicsResult(
         metrics=tuple(rows),
         anomaly_score=None,
