@@ -1,21 +1,8 @@
+#include "codelength.hpp"
+
 #include "checks.hpp"
-#include "operations.hpp"
 
 namespace model_forensics {
-
-void histogram(std::span<const std::uint8_t> symbols, std::int64_t channels, std::int64_t alphabet,
-               std::span<std::int64_t> counts) {
-  require_alphabet(alphabet);
-  require(channels >= 0 && divides(length(symbols), channels), "symbols must be whole rows of `channels`");
-  require(length(counts) == channels * alphabet, "counts must be [channels, alphabet]");
-  require_symbols(symbols, alphabet);
-  std::fill(counts.begin(), counts.end(), 0);
-  const auto width = static_cast<std::size_t>(channels);
-  for (std::size_t row = 0; row < symbols.size(); row += width) {
-    std::int64_t* channel = counts.data();
-    for (std::size_t c = 0; c < width; ++c, channel += alphabet) ++channel[symbols[row + c]];
-  }
-}
 
 namespace {
 

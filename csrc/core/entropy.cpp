@@ -1,8 +1,9 @@
+#include "entropy.hpp"
+
 #include <array>
 #include <cmath>
 
 #include "checks.hpp"
-#include "operations.hpp"
 
 namespace model_forensics {
 

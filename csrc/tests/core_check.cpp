@@ -6,7 +6,9 @@
 #include <stdexcept>
 #include <vector>
 
-#include "operations.hpp"
+#include "codelength.hpp"
+#include "entropy.hpp"
+#include "planes.hpp"
 
 namespace mf = model_forensics;
 

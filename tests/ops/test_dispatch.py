@@ -26,8 +26,9 @@ def without(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     def hide(*names: str) -> None:
         for name in names:
             monkeypatch.setitem(sys.modules, name, None)
-        for backend in ("cpp", "numba"):
-            monkeypatch.delitem(sys.modules, f"model_forensics.ops._{backend}", raising=False)
+        backends = ("model_forensics.ops._cpp", "model_forensics.ops._numba")
+        for name in [name for name in sys.modules if name.startswith(backends)]:
+            monkeypatch.delitem(sys.modules, name)
         _dispatch._load.cache_clear()
 
     yield hide

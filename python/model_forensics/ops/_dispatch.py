@@ -20,7 +20,16 @@ from typing import Any, Final, Literal, get_args
 
 from model_forensics.errors import BackendUnavailable, UsageError
 
-Operation = Literal["entropy_windows", "histogram", "quantize", "codelength", "codelength_adaptive"]
+Operation = Literal[
+    "entropy_windows",
+    "histogram",
+    "quantize",
+    "codelength",
+    "codelength_adaptive",
+    "arithmetic_encode",
+    "arithmetic_decode",
+    "patch_rows",
+]
 Backend = Literal["auto", "cpp", "numba", "numpy", "cuda", "triton"]
 
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)

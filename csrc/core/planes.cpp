@@ -1,9 +1,10 @@
+#include "planes.hpp"
+
 #include <array>
 #include <bit>
 #include <cmath>
 
 #include "checks.hpp"
-#include "operations.hpp"
 
 namespace model_forensics {
 
@@ -79,6 +80,20 @@ void quantize_log(std::span<const float> values, std::span<const float> low, std
     // A float32 denormal is a normal float64, so the exponent field is enough.
     return level((log2_exact_order(std::fabs(static_cast<double>(value))) - lowest) / width, levels);
   });
+}
+
+void histogram(std::span<const std::uint8_t> symbols, std::int64_t channels, std::int64_t alphabet,
+               std::span<std::int64_t> counts) {
+  require_alphabet(alphabet);
+  require(channels >= 0 && divides(length(symbols), channels), "symbols must be whole rows of `channels`");
+  require(length(counts) == channels * alphabet, "counts must be [channels, alphabet]");
+  require_symbols(symbols, alphabet);
+  std::fill(counts.begin(), counts.end(), 0);
+  const auto width = static_cast<std::size_t>(channels);
+  for (std::size_t row = 0; row < symbols.size(); row += width) {
+    std::int64_t* channel = counts.data();
+    for (std::size_t c = 0; c < width; ++c, channel += alphabet) ++channel[symbols[row + c]];
+  }
 }
 
 }  // namespace model_forensics
