@@ -4,6 +4,7 @@
 PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   module.attr("compiler") = MODEL_FORENSICS_COMPILER;
   model_forensics::bind_machine(module);
+  model_forensics::bind_arithmetic(module);
   model_forensics::bind_entropy(module);
   model_forensics::bind_planes(module);
   model_forensics::bind_codelength(module);

@@ -1,0 +1,189 @@
+#include "section_lanes.hpp"
+
+#include <algorithm>
+
+#include "isa.hpp"
+#include "static_decoder.hpp"
+
+namespace model_forensics {
+
+LaneWords::LaneWords(std::size_t lanes, std::size_t most_words)
+    : lanes_(lanes), capacity_(most_words + 2), words_(new std::uint16_t[lanes * capacity_]) {
+  for (std::size_t lane = 0; lane < lanes; ++lane) state_[lane].next = words_.get() + lane * capacity_;
+}
+
+void LaneWords::finish() {
+  for (std::size_t lane = 0; lane < lanes_; ++lane) {
+    state_[lane].finish();
+    const std::uint16_t* first = words_.get() + lane * capacity_;
+    while (state_[lane].next > first && state_[lane].next[-1] == 0) --state_[lane].next;
+  }
+}
+
+std::span<const std::uint16_t> LaneWords::of(std::size_t number) const {
+  const std::uint16_t* first = words_.get() + number * capacity_;
+  return {first, state_[number].next};
+}
+
+namespace {
+
+constexpr std::size_t kRows = 1024;  // of symbols that stay in the first-level cache while groups of lanes pass over them
+
+// kLanes neighbouring lanes over `rows` rows of `stride` symbols, their states in registers.
+template <int kTotalBits, std::size_t kLanes>
+void encode_rows(const std::uint8_t* symbols, std::size_t rows, std::size_t stride, const Slices& slices,
+                 EncoderLane* states) {
+  std::array<EncoderLane, kLanes> lanes;
+  std::copy_n(states, kLanes, lanes.begin());
+  for (std::size_t row = 0; row < rows; ++row, symbols += stride) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) lanes[lane].template encode<kTotalBits>(slices[symbols[lane]]);
+  }
+  std::copy_n(lanes.begin(), kLanes, states);
+}
+
+// All lanes over whole rows.
+template <int kTotalBits>
+void encode_all(const std::uint8_t* symbols, std::size_t rows, std::size_t lanes, const Slices& slices,
+                EncoderLane* states) {
+  for (std::size_t first = 0; first < rows; first += kRows) {
+    const std::size_t block = std::min(kRows, rows - first);
+    const std::uint8_t* start = symbols + first * lanes;
+    if (lanes == 1) encode_rows<kTotalBits, 1>(start, block, 1, slices, states);
+    if (lanes == 2) encode_rows<kTotalBits, 2>(start, block, 2, slices, states);
+    for (std::size_t lane = 0; lane + 4 <= lanes; lane += 4) {
+      encode_rows<kTotalBits, 4>(start + lane, block, lanes, slices, states + lane);
+    }
+  }
+}
+
+// A contiguous run of symbols whose first goes to lane 0 of a row; `rest` symbols of the last row are left over.
+template <int kTotalBits>
+void encode_run(std::span<const std::uint8_t> symbols, std::size_t lanes, const Slices& slices, EncoderLane* states) {
+  const std::size_t rows = symbols.size() / lanes;
+  encode_all<kTotalBits>(symbols.data(), rows, lanes, slices, states);
+  for (std::size_t i = rows * lanes; i < symbols.size(); ++i) {
+    states[i - rows * lanes].encode<kTotalBits>(slices[symbols[i]]);
+  }
+}
+
+// Calls body(first, size) for the blocks that share one adaptive model; all but the last are whole rows.
+template <typename Body>
+void each_adaptive_block(std::size_t symbols, Body body) {
+  for (std::size_t first = 0; first < symbols;) {
+    const auto size = std::min(static_cast<std::size_t>(adaptive_block(static_cast<std::int64_t>(first))), symbols - first);
+    body(first, size);
+    first += size;
+  }
+}
+
+void count_more(std::span<const std::uint8_t> symbols, Counts& counts) {
+  const Counts more = count_symbols(symbols);
+  for (std::size_t s = 0; s < kSymbols; ++s) counts[s] += more[s];
+}
+
+// Finds the symbol at a position of 20 bits: the first that can be there by its upper ten bits, then onwards.
+class AdaptiveModel {
+ public:
+  void update(const Counts& counts) {
+    slices_ = slices_of(adaptive_frequencies(counts));
+    std::size_t symbol = 0;
+    for (std::size_t bucket = 0; bucket < first_.size(); ++bucket) {
+      while (end(symbol) <= bucket << kBucketBits) ++symbol;
+      first_[bucket] = static_cast<std::uint8_t>(symbol);
+    }
+  }
+
+  std::uint8_t find(std::uint32_t position) const {
+    std::size_t symbol = first_[position >> kBucketBits];
+    while (end(symbol) <= position) ++symbol;
+    return static_cast<std::uint8_t>(symbol);
+  }
+
+  const Slices& slices() const { return slices_; }
+
+ private:
+  static constexpr int kBucketBits = 10;
+
+  std::size_t end(std::size_t symbol) const { return slices_[symbol].start + std::size_t{slices_[symbol].frequency}; }
+
+  Slices slices_{};
+  std::array<std::uint8_t, (std::size_t{1} << (kAdaptiveBits - kBucketBits))> first_{};
+};
+
+template <bool kChecked>
+std::uint8_t decode_adaptive_symbol(const AdaptiveModel& model, DecoderLane& lane) {
+  const std::uint64_t r = lane.range >> kAdaptiveBits;
+  const std::uint8_t symbol = model.find(lane.position<kAdaptiveBits>(r));
+  lane.advance<kAdaptiveBits, kChecked>(r, model.slices()[symbol]);
+  return symbol;
+}
+
+template <std::size_t kLanes>
+void decode_adaptive_rows(const AdaptiveModel& model, std::uint8_t* symbols, std::size_t rows, std::size_t stride,
+                          DecoderLane* states) {
+  std::array<DecoderLane, kLanes> lanes;
+  std::copy_n(states, kLanes, lanes.begin());
+  for (std::size_t row = 0; row < rows; ++row, symbols += stride) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      symbols[lane] = decode_adaptive_symbol<true>(model, lanes[lane]);
+    }
+  }
+  std::copy_n(lanes.begin(), kLanes, states);
+}
+
+void decode_adaptive_run(const AdaptiveModel& model, std::span<std::uint8_t> symbols, std::size_t lanes,
+                         DecoderLane* states) {
+  const std::size_t rows = symbols.size() / lanes;
+  if (lanes == 1) decode_adaptive_rows<1>(model, symbols.data(), rows, 1, states);
+  if (lanes == 2) decode_adaptive_rows<2>(model, symbols.data(), rows, 2, states);
+  for (std::size_t lane = 0; lane + 4 <= lanes; lane += 4) {
+    decode_adaptive_rows<4>(model, symbols.data() + lane, rows, lanes, states + lane);
+  }
+  for (std::size_t i = rows * lanes; i < symbols.size(); ++i) {
+    symbols[i] = decode_adaptive_symbol<true>(model, states[i - rows * lanes]);
+  }
+}
+
+}  // namespace
+
+LaneWords encode_static(std::span<const std::uint8_t> symbols, const Slices& slices, int lanes_log2) {
+  const std::size_t lanes = std::size_t{1} << lanes_log2;
+  LaneWords words(lanes, symbols.size() / lanes + 2);
+  encode_run<kStaticBits>(symbols, lanes, slices, &words.lane(0));
+  words.finish();
+  return words;
+}
+
+LaneWords encode_adaptive(std::span<const std::uint8_t> symbols, int lanes_log2) {
+  const std::size_t lanes = std::size_t{1} << lanes_log2;
+  LaneWords words(lanes, 2 * (symbols.size() / lanes + 2));
+  Counts counts{};
+  each_adaptive_block(symbols.size(), [&](std::size_t first, std::size_t size) {
+    const auto block = symbols.subspan(first, size);
+    encode_run<kAdaptiveBits>(block, lanes, slices_of(adaptive_frequencies(counts)), &words.lane(0));
+    count_more(block, counts);
+  });
+  words.finish();
+  return words;
+}
+
+void decode_static(const LaneSpans& lanes, const Slices& slices, std::span<std::uint8_t> symbols) {
+  std::array<DecoderLane, kMostLanes> states;
+  for (std::size_t lane = 0; lane < lanes.lanes; ++lane) states[lane].start(lanes.words[lane]);
+  StaticDecoder(slices).decode(symbols, lanes.lanes, states.data());
+}
+
+void decode_adaptive(const LaneSpans& lanes, std::span<std::uint8_t> symbols) {
+  std::array<DecoderLane, kMostLanes> states;
+  for (std::size_t lane = 0; lane < lanes.lanes; ++lane) states[lane].start(lanes.words[lane]);
+  Counts counts{};
+  AdaptiveModel model;
+  each_adaptive_block(symbols.size(), [&](std::size_t first, std::size_t size) {
+    model.update(counts);
+    const auto block = symbols.subspan(first, size);
+    decode_adaptive_run(model, block, lanes.lanes, states.data());
+    count_more(block, counts);
+  });
+}
+
+}  // namespace model_forensics

@@ -1,0 +1,39 @@
+// Frequencies of bytes for the range coder, made by integer arithmetic only: every backend makes the same.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "range_coder.hpp"
+
+namespace model_forensics {
+
+inline constexpr int kStaticBits = 14;    // a symbol costs at most 14 bits, so one word leaves at most
+inline constexpr int kAdaptiveBits = 20;  // fine enough for symbols that were never seen among millions
+inline constexpr std::size_t kSymbols = 256;
+
+using Counts = std::array<std::int64_t, kSymbols>;
+using Slices = std::array<Slice, kSymbols>;
+
+Counts count_symbols(std::span<const std::uint8_t> symbols);
+
+// Shares of 2^14, at least 1 for a symbol that occurs and 0 for others: largest remainders, ties to the smaller symbol.
+// At least two symbols must occur.
+std::array<std::uint32_t, kSymbols> static_frequencies(const Counts& counts);
+
+// Shares of 2^20 by Krichevsky and Trofimov (1981), (count + 1/2) / (n + 128), at least 1 each; what rounding leaves over
+// goes to the most frequent symbol, the smallest of them.
+std::array<std::uint32_t, kSymbols> adaptive_frequencies(const Counts& counts);
+
+Slices slices_of(const std::array<std::uint32_t, kSymbols>& frequencies);
+
+// Symbols until the adaptive model is made anew, when `coded` have been: a 32nd of them, in sixteens, so that every block
+// begins with lane 0.
+inline std::int64_t adaptive_block(std::int64_t coded) { return coded < 1024 ? 16 : coded / 32 / 16 * 16; }
+
+// log2 of the number of lanes, from an estimate of the coded bytes: a lane costs about 4 bytes, and they stay below
+// 0.1 % of the whole.
+int lanes_log2(const Counts& counts, const std::array<std::uint32_t, kSymbols>& frequencies, int most);
+
+}  // namespace model_forensics
