@@ -80,6 +80,7 @@ void join(const std::uint8_t* planes, std::size_t elements, std::uint8_t* data) 
 std::vector<std::uint8_t> encode_chunk(std::span<const std::uint8_t> data, std::size_t width, SymbolModel model) {
   const std::size_t elements = data.size() / width;
   std::vector<std::uint8_t> chunk(kChunkHeader);
+  chunk.reserve(kChunkHeader + data.size() + width);  // sections are at most a byte longer than their planes
   if (width == 1) {
     encode_section(data, model, chunk);
   } else {

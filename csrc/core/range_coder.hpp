@@ -12,11 +12,17 @@
 #include <cstring>
 #include <span>
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#define MODEL_FORENSICS_BMI2 __attribute__((target("bmi2")))
+#else
+#define MODEL_FORENSICS_BMI2
+#endif
+
 namespace model_forensics {
 
 static_assert(std::endian::native == std::endian::little, "words are read as they lie in memory");
 
-inline constexpr std::uint64_t kLow48 = (std::uint64_t{1} << 48) - 1;
+inline constexpr std::uint64_t kWhole = std::uint64_t{1} << 48;
 inline constexpr std::uint64_t kRenormalise = std::uint64_t{1} << 32;
 
 // Where a symbol lies in the total: [start, start + frequency).
@@ -25,56 +31,62 @@ struct Slice {
   std::uint32_t frequency;
 };
 
-// A carry: low has passed 2^48. The code is below 1, so that some word can take it. Out of line, so that the lane's state
-// stays in registers.
+// A carry into words that were written before. The code is below 1, so that some word can take it. Out of line: it is rare,
+// and the lane's state stays in registers.
 [[gnu::noinline, gnu::cold]] inline void add_one_before(std::uint16_t* next) {
   while (++*--next == 0) {
   }
 }
 
+// Keeps the word before the interval in the upper 16 bits of `low`, so that a carry goes further only if that word is
+// full. The first word that leaves is this empty one: it is not part of the code.
 struct EncoderLane {
   std::uint64_t low = 0;
-  std::uint64_t range = kLow48 + 1;
+  std::uint64_t range = kWhole;
   std::uint16_t* next = nullptr;  // where the next word goes; one word of slack is needed behind the last
 
   template <int kTotalBits>
-  void encode(Slice slice) {
+  [[gnu::always_inline]] void encode(Slice slice) {
     const std::uint64_t r = range >> kTotalBits;
-    low += r * slice.start;
+    add(r * slice.start);
     range = r * slice.frequency;
-    if (low > kLow48) [[unlikely]] add_one_before(next);
     renormalise();
     if constexpr (kTotalBits > 16) {  // a rare symbol may push out two words
       if (range < kRenormalise) [[unlikely]] renormalise();
     }
   }
 
+  [[gnu::always_inline]] void add(std::uint64_t offset) {
+    low += offset;
+    if (low < offset) [[unlikely]] add_one_before(next);
+  }
+
   // Without a branch: whether a word leaves is a coin toss.
-  void renormalise() {
+  [[gnu::always_inline]] void renormalise() {
     const std::uint64_t leaves = range < kRenormalise;
-    *next = static_cast<std::uint16_t>(low >> 32);
+    *next = static_cast<std::uint16_t>(low >> 48);
     next += leaves;
-    low = (low << (16 * leaves)) & kLow48;
+    low <<= 16 * leaves;
     range <<= 16 * leaves;
   }
 
   // The multiple of 2^32 in [low, low + range) takes one word; what follows the last word reads as zero.
   void finish() {
-    low += kRenormalise - 1;
-    if (low > kLow48) add_one_before(next);
+    add(kRenormalise - 1);
+    *next++ = static_cast<std::uint16_t>(low >> 48);
     *next++ = static_cast<std::uint16_t>(low >> 32);
   }
 };
 
 struct DecoderLane {
   std::uint64_t value = 0;  // code - low
-  std::uint64_t range = kLow48 + 1;
+  std::uint64_t range = kWhole;
   const std::uint8_t* next = nullptr;  // words of two bytes, the lower first, at any address
   const std::uint8_t* end = nullptr;
 
   // Words behind the last one read as zero; unchecked where enough are known to be left.
   template <bool kChecked>
-  std::uint64_t word() const {
+  [[gnu::always_inline]] std::uint64_t word() const {
     if constexpr (kChecked) {
       if (next >= end) return 0;
     }
@@ -94,7 +106,7 @@ struct DecoderLane {
 
   // The pointer stays at the end, also in a damaged stream.
   template <bool kChecked>
-  void skip(std::ptrdiff_t words) {
+  [[gnu::always_inline]] void skip(std::ptrdiff_t words) {
     if constexpr (kChecked) {
       next += next < end ? 2 * words : 0;
     } else {
@@ -106,7 +118,7 @@ struct DecoderLane {
   // that doubles hold; a quotient that is no integer lies at least 1/r >= 2^(P - 48) below the next integer k <= 2^P, and
   // doubles up to k are at most 2^(P - 53) apart, so rounding cannot reach k.
   template <int kTotalBits>
-  std::uint32_t position(std::uint64_t r) const {
+  [[gnu::always_inline]] std::uint32_t position(std::uint64_t r) const {
     const double quotient = static_cast<double>(static_cast<std::int64_t>(value)) /
                             static_cast<double>(static_cast<std::int64_t>(r));
     return static_cast<std::uint32_t>(
@@ -114,16 +126,16 @@ struct DecoderLane {
   }
 
   template <bool kChecked>
-  void renormalise() {
+  [[gnu::always_inline]] void renormalise() {
     const std::uint64_t enters = range < kRenormalise;
     // The mask is for damaged streams, whose value may be beyond the range.
-    value = ((value << (16 * enters)) | (word<kChecked>() & (0 - enters))) & kLow48;
+    value = ((value << (16 * enters)) | (word<kChecked>() & (0 - enters))) & (kWhole - 1);
     range <<= 16 * enters;
     skip<kChecked>(static_cast<std::ptrdiff_t>(enters));
   }
 
   template <int kTotalBits, bool kChecked>
-  void advance(std::uint64_t r, Slice slice) {
+  [[gnu::always_inline]] void advance(std::uint64_t r, Slice slice) {
     value -= r * slice.start;
     range = r * slice.frequency;
     renormalise<kChecked>();

@@ -40,13 +40,9 @@ void put_table(std::vector<std::uint8_t>& stream, const Frequencies& frequencies
 void put_lanes(std::vector<std::uint8_t>& stream, const LaneWords& words) {
   for (std::size_t lane = 0; lane < words.lanes(); ++lane) put_varint(stream, words.of(lane).size());
   for (std::size_t lane = 0; lane < words.lanes(); ++lane) {
-    const auto of_lane = words.of(lane);
-    const std::size_t at = stream.size();
-    stream.resize(at + 2 * of_lane.size());
-    for (std::size_t i = 0; i < of_lane.size(); ++i) {
-      stream[at + 2 * i] = static_cast<std::uint8_t>(of_lane[i]);
-      stream[at + 2 * i + 1] = static_cast<std::uint8_t>(of_lane[i] >> 8);
-    }
+    const auto bytes = std::as_bytes(words.of(lane));
+    const auto* first = reinterpret_cast<const std::uint8_t*>(bytes.data());
+    stream.insert(stream.end(), first, first + bytes.size());
   }
 }
 

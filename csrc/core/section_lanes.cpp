@@ -2,26 +2,27 @@
 
 #include <algorithm>
 
+#include "decode_rows.hpp"
 #include "isa.hpp"
 #include "static_decoder.hpp"
 
 namespace model_forensics {
 
 LaneWords::LaneWords(std::size_t lanes, std::size_t most_words)
-    : lanes_(lanes), capacity_(most_words + 2), words_(new std::uint16_t[lanes * capacity_]) {
+    : lanes_(lanes), capacity_(most_words + 3), words_(new std::uint16_t[lanes * capacity_]) {
   for (std::size_t lane = 0; lane < lanes; ++lane) state_[lane].next = words_.get() + lane * capacity_;
 }
 
 void LaneWords::finish() {
   for (std::size_t lane = 0; lane < lanes_; ++lane) {
     state_[lane].finish();
-    const std::uint16_t* first = words_.get() + lane * capacity_;
+    const std::uint16_t* first = words_.get() + lane * capacity_ + 1;
     while (state_[lane].next > first && state_[lane].next[-1] == 0) --state_[lane].next;
   }
 }
 
 std::span<const std::uint16_t> LaneWords::of(std::size_t number) const {
-  const std::uint16_t* first = words_.get() + number * capacity_;
+  const std::uint16_t* first = words_.get() + number * capacity_ + 1;
   return {first, state_[number].next};
 }
 
@@ -29,30 +30,59 @@ namespace {
 
 constexpr std::size_t kRows = 1024;  // of symbols that stay in the first-level cache while groups of lanes pass over them
 
-// kLanes neighbouring lanes over `rows` rows of `stride` symbols, their states in registers.
-template <int kTotalBits, std::size_t kLanes>
-void encode_rows(const std::uint8_t* symbols, std::size_t rows, std::size_t stride, const Slices& slices,
-                 EncoderLane* states) {
-  std::array<EncoderLane, kLanes> lanes;
-  std::copy_n(states, kLanes, lanes.begin());
+// One lane over `rows` rows of `stride` symbols.
+template <int kTotalBits>
+void encode_rows_1(const std::uint8_t* symbols, std::size_t rows, std::size_t stride, const Slice* slices,
+                   EncoderLane* states) {
+  EncoderLane lane = states[0];
+  for (std::size_t row = 0; row < rows; ++row, symbols += stride) lane.encode<kTotalBits>(slices[symbols[0]]);
+  states[0] = lane;
+}
+
+// Four neighbouring lanes, as variables of their own, so that their states stay in registers.
+template <int kTotalBits>
+[[gnu::always_inline]] inline void encode_rows_4(const std::uint8_t* symbols, std::size_t rows, std::size_t stride,
+                                                 const Slice* slices, EncoderLane* states) {
+  EncoderLane a = states[0];
+  EncoderLane b = states[1];
+  EncoderLane c = states[2];
+  EncoderLane d = states[3];
   for (std::size_t row = 0; row < rows; ++row, symbols += stride) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) lanes[lane].template encode<kTotalBits>(slices[symbols[lane]]);
+    a.encode<kTotalBits>(slices[symbols[0]]);
+    b.encode<kTotalBits>(slices[symbols[1]]);
+    c.encode<kTotalBits>(slices[symbols[2]]);
+    d.encode<kTotalBits>(slices[symbols[3]]);
   }
-  std::copy_n(lanes.begin(), kLanes, states);
+  states[0] = a;
+  states[1] = b;
+  states[2] = c;
+  states[3] = d;
+}
+
+template <int kTotalBits>
+void encode_rows_portable(const std::uint8_t* symbols, std::size_t rows, std::size_t stride, const Slice* slices,
+                          EncoderLane* states) {
+  encode_rows_4<kTotalBits>(symbols, rows, stride, slices, states);
+}
+
+// The same with shifts that need no flags.
+template <int kTotalBits>
+MODEL_FORENSICS_BMI2 void encode_rows_bmi2(const std::uint8_t* symbols, std::size_t rows, std::size_t stride,
+                                           const Slice* slices, EncoderLane* states) {
+  encode_rows_4<kTotalBits>(symbols, rows, stride, slices, states);
 }
 
 // All lanes over whole rows.
 template <int kTotalBits>
 void encode_all(const std::uint8_t* symbols, std::size_t rows, std::size_t lanes, const Slices& slices,
                 EncoderLane* states) {
+  const auto encode_four = isa() >= Isa::avx2 ? encode_rows_bmi2<kTotalBits> : encode_rows_portable<kTotalBits>;
   for (std::size_t first = 0; first < rows; first += kRows) {
     const std::size_t block = std::min(kRows, rows - first);
     const std::uint8_t* start = symbols + first * lanes;
-    if (lanes == 1) encode_rows<kTotalBits, 1>(start, block, 1, slices, states);
-    if (lanes == 2) encode_rows<kTotalBits, 2>(start, block, 2, slices, states);
-    for (std::size_t lane = 0; lane + 4 <= lanes; lane += 4) {
-      encode_rows<kTotalBits, 4>(start + lane, block, lanes, slices, states + lane);
-    }
+    std::size_t lane = 0;
+    for (; lane + 4 <= lanes; lane += 4) encode_four(start + lane, block, lanes, slices.data(), states + lane);
+    for (; lane < lanes; ++lane) encode_rows_1<kTotalBits>(start + lane, block, lanes, slices.data(), states + lane);
   }
 }
 
@@ -65,6 +95,8 @@ void encode_run(std::span<const std::uint8_t> symbols, std::size_t lanes, const 
     states[i - rows * lanes].encode<kTotalBits>(slices[symbols[i]]);
   }
 }
+
+constexpr std::size_t kAdaptiveRowBytes = 4;  // two words at most
 
 // Calls body(first, size) for the blocks that share one adaptive model; all but the last are whole rows.
 template <typename Body>
@@ -81,7 +113,7 @@ void count_more(std::span<const std::uint8_t> symbols, Counts& counts) {
   for (std::size_t s = 0; s < kSymbols; ++s) counts[s] += more[s];
 }
 
-// Finds the symbol at a position of 20 bits: the first that can be there by its upper ten bits, then onwards.
+// Finds the symbol at a position of 20 bits: the first that can be there by its upper bits, then onwards.
 class AdaptiveModel {
  public:
   void update(const Counts& counts) {
@@ -93,56 +125,28 @@ class AdaptiveModel {
     }
   }
 
-  std::uint8_t find(std::uint32_t position) const {
+  [[gnu::always_inline]] std::uint8_t find(std::uint32_t position) const {
     std::size_t symbol = first_[position >> kBucketBits];
     while (end(symbol) <= position) ++symbol;
     return static_cast<std::uint8_t>(symbol);
   }
 
-  const Slices& slices() const { return slices_; }
+  template <bool kChecked>
+  [[gnu::always_inline]] std::uint8_t symbol(DecoderLane& lane) const {
+    const std::uint64_t r = lane.range >> kAdaptiveBits;
+    const std::uint8_t found = find(lane.position<kAdaptiveBits>(r));
+    lane.advance<kAdaptiveBits, kChecked>(r, slices_[found]);
+    return found;
+  }
 
  private:
-  static constexpr int kBucketBits = 10;
+  static constexpr int kBucketBits = 9;
 
   std::size_t end(std::size_t symbol) const { return slices_[symbol].start + std::size_t{slices_[symbol].frequency}; }
 
   Slices slices_{};
   std::array<std::uint8_t, (std::size_t{1} << (kAdaptiveBits - kBucketBits))> first_{};
 };
-
-template <bool kChecked>
-std::uint8_t decode_adaptive_symbol(const AdaptiveModel& model, DecoderLane& lane) {
-  const std::uint64_t r = lane.range >> kAdaptiveBits;
-  const std::uint8_t symbol = model.find(lane.position<kAdaptiveBits>(r));
-  lane.advance<kAdaptiveBits, kChecked>(r, model.slices()[symbol]);
-  return symbol;
-}
-
-template <std::size_t kLanes>
-void decode_adaptive_rows(const AdaptiveModel& model, std::uint8_t* symbols, std::size_t rows, std::size_t stride,
-                          DecoderLane* states) {
-  std::array<DecoderLane, kLanes> lanes;
-  std::copy_n(states, kLanes, lanes.begin());
-  for (std::size_t row = 0; row < rows; ++row, symbols += stride) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      symbols[lane] = decode_adaptive_symbol<true>(model, lanes[lane]);
-    }
-  }
-  std::copy_n(lanes.begin(), kLanes, states);
-}
-
-void decode_adaptive_run(const AdaptiveModel& model, std::span<std::uint8_t> symbols, std::size_t lanes,
-                         DecoderLane* states) {
-  const std::size_t rows = symbols.size() / lanes;
-  if (lanes == 1) decode_adaptive_rows<1>(model, symbols.data(), rows, 1, states);
-  if (lanes == 2) decode_adaptive_rows<2>(model, symbols.data(), rows, 2, states);
-  for (std::size_t lane = 0; lane + 4 <= lanes; lane += 4) {
-    decode_adaptive_rows<4>(model, symbols.data() + lane, rows, lanes, states + lane);
-  }
-  for (std::size_t i = rows * lanes; i < symbols.size(); ++i) {
-    symbols[i] = decode_adaptive_symbol<true>(model, states[i - rows * lanes]);
-  }
-}
 
 }  // namespace
 
@@ -181,7 +185,9 @@ void decode_adaptive(const LaneSpans& lanes, std::span<std::uint8_t> symbols) {
   each_adaptive_block(symbols.size(), [&](std::size_t first, std::size_t size) {
     model.update(counts);
     const auto block = symbols.subspan(first, size);
-    decode_adaptive_run(model, block, lanes.lanes, states.data());
+    const std::size_t rows = size / lanes.lanes;
+    decode_block(model, block.data(), rows, lanes.lanes, kAdaptiveRowBytes, states.data());
+    for (std::size_t i = rows * lanes.lanes; i < size; ++i) block[i] = model.symbol<true>(states[i - rows * lanes.lanes]);
     count_more(block, counts);
   });
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "decode_rows.hpp"
 #include "isa.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -13,20 +14,16 @@ namespace model_forensics {
 namespace {
 
 constexpr std::size_t kRows = 256;
-
-bool enough_words(const DecoderLane* states, std::size_t lanes, std::size_t bytes) {
-  return std::all_of(states, states + lanes, [bytes](const DecoderLane& lane) {
-    return static_cast<std::size_t>(lane.end - lane.next) >= bytes;
-  });
-}
+constexpr std::size_t kRowBytes = 2;  // one word at most
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define MODEL_FORENSICS_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 
-// Eight lanes a vector, kVectors vectors in flight; the arithmetic of DecoderLane. A step takes at most one word a lane
-// and looks at eight bytes.
+constexpr std::size_t kStep = 4;  // rows for which eight bytes of a lane's words are enough
+
+// Eight lanes a vector, kVectors vectors in flight; the arithmetic of DecoderLane. `rows` is a multiple of kStep.
 template <int kVectors>
-MODEL_FORENSICS_AVX512 void rows_avx512(const std::uint8_t* symbol_at, const Slice* slices, std::uint8_t* symbols,
+MODEL_FORENSICS_AVX512 void rows_avx512(const std::uint8_t* symbol_at, const std::uint32_t* slices, std::uint8_t* symbols,
                                         std::size_t rows, std::size_t stride, DecoderLane* states) {
   __m512i value[kVectors];
   __m512i range[kVectors];
@@ -43,28 +40,46 @@ MODEL_FORENSICS_AVX512 void rows_avx512(const std::uint8_t* symbol_at, const Sli
     next[v] = _mm512_load_si512(buffer[2]);
   }
   const __m512i last = _mm512_set1_epi64((1 << kStaticBits) - 1);
-  const __m512i byte = _mm512_set1_epi64(0xFF);
+  const __m512i byte = _mm512_set1_epi32(0xFF);
+  const __m512i low16 = _mm512_set1_epi32(0xFFFF);
   const __m512i word = _mm512_set1_epi64(0xFFFF);
-  const __m512i low32 = _mm512_set1_epi64(0xFFFFFFFF);
-  const __m512i low48 = _mm512_set1_epi64(static_cast<long long>(kLow48));
+  const __m512i low48 = _mm512_set1_epi64(static_cast<long long>(kWhole - 1));
   const __m512i renormalise = _mm512_set1_epi64(static_cast<long long>(kRenormalise));
   const __m512i two = _mm512_set1_epi64(2);
+  __m512i words[kVectors];
   for (std::size_t row = 0; row < rows; ++row, symbols += stride) {
-    for (int v = 0; v < kVectors; ++v) {
-      const __m512i r = _mm512_srli_epi64(range[v], kStaticBits);
-      const __m512d quotient = _mm512_div_pd(_mm512_cvtepi64_pd(value[v]), _mm512_cvtepi64_pd(r));
-      const __m512i position = _mm512_min_epi64(_mm512_cvttpd_epi64(quotient), last);
-      const __m512i found = _mm512_and_si512(_mm512_i64gather_epi64(position, symbol_at, 1), byte);
-      const __m512i slice = _mm512_i64gather_epi64(found, slices, 8);
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(symbols + 8 * v), _mm512_cvtepi64_epi8(found));
-      value[v] = _mm512_sub_epi64(value[v], _mm512_mullo_epi64(_mm512_and_si512(slice, low32), r));
-      range[v] = _mm512_mullo_epi64(_mm512_srli_epi64(slice, 32), r);
-      const __mmask8 enters = _mm512_cmplt_epu64_mask(range[v], renormalise);
-      const __m512i words = _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), enters, next[v], nullptr, 1);
-      const __m512i longer = _mm512_or_si512(_mm512_slli_epi64(value[v], 16), _mm512_and_si512(words, word));
-      value[v] = _mm512_mask_and_epi64(value[v], enters, longer, low48);
-      range[v] = _mm512_mask_slli_epi64(range[v], enters, range[v], 16);
-      next[v] = _mm512_mask_add_epi64(next[v], enters, next[v], two);
+    if (row % kStep == 0) {
+      for (int v = 0; v < kVectors; ++v) words[v] = _mm512_i64gather_epi64(next[v], nullptr, 1);
+    }
+    for (int v = 0; v < kVectors; v += 2) {
+      __m512i r[2];
+      __m256i position[2];
+      for (int k = 0; k < 2; ++k) {
+        r[k] = _mm512_srli_epi64(range[v + k], kStaticBits);
+        const __m512d quotient = _mm512_div_pd(_mm512_cvtepi64_pd(value[v + k]), _mm512_cvtepi64_pd(r[k]));
+        position[k] = _mm512_cvtepi64_epi32(_mm512_min_epi64(_mm512_cvttpd_epi64(quotient), last));
+      }
+      const __m512i positions = _mm512_inserti64x4(_mm512_castsi256_si512(position[0]), position[1], 1);
+      const __m512i found = _mm512_and_si512(_mm512_i32gather_epi32(positions, symbol_at, 1), byte);
+      const __m512i slice = _mm512_i32gather_epi32(found, slices, 4);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols + 8 * v), _mm512_cvtepi32_epi8(found));
+      const __m512i start = _mm512_and_si512(slice, low16);
+      const __m512i frequency = _mm512_srli_epi32(slice, 16);
+      const __m512i starts[2] = {_mm512_cvtepu32_epi64(_mm512_castsi512_si256(start)),
+                                 _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(start, 1))};
+      const __m512i frequencies[2] = {_mm512_cvtepu32_epi64(_mm512_castsi512_si256(frequency)),
+                                      _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(frequency, 1))};
+      for (int k = 0; k < 2; ++k) {
+        const int at = v + k;
+        value[at] = _mm512_sub_epi64(value[at], _mm512_mullo_epi64(starts[k], r[k]));
+        range[at] = _mm512_mullo_epi64(frequencies[k], r[k]);
+        const __mmask8 enters = _mm512_cmplt_epu64_mask(range[at], renormalise);
+        const __m512i longer = _mm512_or_si512(_mm512_slli_epi64(value[at], 16), _mm512_and_si512(words[at], word));
+        value[at] = _mm512_mask_and_epi64(value[at], enters, longer, low48);
+        range[at] = _mm512_mask_slli_epi64(range[at], enters, range[at], 16);
+        words[at] = _mm512_mask_srli_epi64(words[at], enters, words[at], 16);
+        next[at] = _mm512_mask_add_epi64(next[at], enters, next[at], two);
+      }
     }
   }
   for (int v = 0; v < kVectors; ++v) {
@@ -86,26 +101,8 @@ MODEL_FORENSICS_AVX512 void rows_avx512(const std::uint8_t* symbol_at, const Sli
 
 StaticDecoder::StaticDecoder(const Slices& slices) : slices_(slices) {
   for (std::size_t s = 0; s < kSymbols; ++s) {
+    packed_[s] = slices[s].start | slices[s].frequency << 16;
     std::fill_n(symbol_at_.begin() + slices[s].start, slices[s].frequency, static_cast<std::uint8_t>(s));
-  }
-}
-
-template <std::size_t kLanes, bool kChecked>
-void StaticDecoder::rows(std::uint8_t* symbols, std::size_t rows, std::size_t stride, DecoderLane* states) const {
-  std::array<DecoderLane, kLanes> lanes;
-  std::copy_n(states, kLanes, lanes.begin());
-  for (std::size_t row = 0; row < rows; ++row, symbols += stride) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) symbols[lane] = symbol<kChecked>(lanes[lane]);
-  }
-  std::copy_n(lanes.begin(), kLanes, states);
-}
-
-template <std::size_t kLanes>
-void StaticDecoder::block(std::uint8_t* symbols, std::size_t rows_here, std::size_t stride, DecoderLane* states) const {
-  if (enough_words(states, kLanes, 2 * rows_here)) {
-    rows<kLanes, false>(symbols, rows_here, stride, states);
-  } else {
-    rows<kLanes, true>(symbols, rows_here, stride, states);
   }
 }
 
@@ -115,15 +112,13 @@ void StaticDecoder::decode(std::span<std::uint8_t> symbols, std::size_t lanes, D
     const std::size_t here = std::min(kRows, rows - first);
     std::uint8_t* start = symbols.data() + first * lanes;
 #if defined(__x86_64__) && defined(__GNUC__)
-    if (isa() >= Isa::avx512 && lanes >= 16 && enough_words(states, lanes, 2 * here + 8)) {
-      if (lanes == 16) rows_avx512<2>(symbol_at_.data(), slices_.data(), start, here, lanes, states);
-      if (lanes == 32) rows_avx512<4>(symbol_at_.data(), slices_.data(), start, here, lanes, states);
+    if (isa() >= Isa::avx512 && lanes >= 16 && here % kStep == 0 && enough_words(states, lanes, kRowBytes * here + 8)) {
+      if (lanes == 16) rows_avx512<2>(symbol_at_.data(), packed_.data(), start, here, lanes, states);
+      if (lanes == 32) rows_avx512<4>(symbol_at_.data(), packed_.data(), start, here, lanes, states);
       continue;
     }
 #endif
-    if (lanes == 1) block<1>(start, here, 1, states);
-    if (lanes == 2) block<2>(start, here, 2, states);
-    for (std::size_t lane = 0; lane + 4 <= lanes; lane += 4) block<4>(start + lane, here, lanes, states + lane);
+    decode_block(*this, start, here, lanes, kRowBytes, states);
   }
   for (std::size_t i = rows * lanes; i < symbols.size(); ++i) symbols[i] = symbol<true>(states[i - rows * lanes]);
 }
