@@ -41,6 +41,7 @@ MF_INLINE __m512i look_up(const std::uint8_t* table, __m512i counts, __mmask64 h
 constexpr std::int64_t kSmallestStride = 16;
 constexpr std::size_t kStarts = 256 / kSmallestStride + 1;
 constexpr std::size_t kCounts = 256;
+constexpr std::int64_t kTallies = 2;
 constexpr int kVectors = 4;  // 256 counts of one byte
 
 // One walk over symbols. Counts run on, modulo 256; a window's are those at its end minus those at its start.
@@ -170,6 +171,24 @@ MF_INLINE void advance(Tally& tally, const Step& step) {
   tally.symbols += step.skip;
 }
 
+// Sections are walked in turn: while the counts of one are on their way to memory, those of another are read.
+template <std::int64_t kCount>
+MF_TARGET void tally_sections(const Windows& windows, const Step& step, const TallyCosts& costs) {
+  const std::int64_t section = windows.count / kCount;  // the last takes what is over
+  Tally tallies[kCount];
+  for (std::int64_t t = 0; t < kCount; ++t) begin(tallies[t], windows, step, t * section);
+  for (std::int64_t i = 0; i < section; ++i) {
+    if (i > 0) {
+      for (Tally& tally : tallies) advance(tally, step);
+    }
+    for (Tally& tally : tallies) finish_window(tally, step, costs);
+  }
+  for (std::int64_t i = section * kCount; i < windows.count; ++i) {
+    advance(tallies[kCount - 1], step);
+    finish_window(tallies[kCount - 1], step, costs);
+  }
+}
+
 // ---- symbols below 16: no counts in memory but those of a tile, at every 16th symbol ----
 
 constexpr std::int64_t kTile = 16384;  // symbols, and bytes of counts
@@ -237,25 +256,14 @@ MF_INLINE __m256d four_windows(const std::uint8_t* counts, const Windows& window
 
 bool tally_serves(std::int64_t window, std::int64_t stride) { return window <= 256 && stride >= kSmallestStride; }
 
-// Two halves are walked in turn: while the counts of one are being stored, those of the other are read.
 MF_TARGET void tally_avx512(const Windows& windows, const TallyCosts& costs) {
   const Step step = step_of(windows.window, windows.stride);
-  const std::int64_t half = windows.count / 2;
-  Tally first;
-  Tally second;
-  if (half > 0) begin(first, windows, step, 0);
-  begin(second, windows, step, half);
-  for (std::int64_t i = 0; i < half; ++i) {
-    if (i > 0) {
-      advance(first, step);
-      advance(second, step);
-    }
-    finish_window(first, step, costs);
-    finish_window(second, step, costs);
-  }
-  for (std::int64_t i = 2 * half; i < windows.count; ++i) {
-    if (half > 0) advance(second, step);
-    finish_window(second, step, costs);
+  // A section counts its first window anew, which must be little beside the rest.
+  const bool sections = windows.count / kTallies > 2 * (step.open + 1);
+  if (sections) {
+    tally_sections<kTallies>(windows, step, costs);
+  } else {
+    tally_sections<1>(windows, step, costs);
   }
 }
 

@@ -81,11 +81,13 @@ void huge_ranges_do_not_overflow() {
   expect(total == items, "2^62 items are cut without overflow");
 }
 
-void callers_at_once(void (*work)()) {
+void callers_at_once(void (*work)(), int rounds) {
   std::vector<std::thread> callers;
-  for (int i = 0; i < 4; ++i) callers.emplace_back([work] {
-    for (int round = 0; round < 20; ++round) work();
-  });
+  for (int i = 0; i < 4; ++i) {
+    callers.emplace_back([work, rounds] {
+      for (int round = 0; round < rounds; ++round) work();
+    });
+  }
   for (auto& caller : callers) caller.join();
 }
 
@@ -103,9 +105,10 @@ void child_has_its_own_pool() {
 
 // ---- Operations that use the pool: one function each. Add new ones here and to main(). ----
 
+// Enough symbols for several threads.
 void entropy_windows() {
   constexpr std::int64_t window = 256;
-  std::vector<std::uint8_t> symbols(400'000);
+  std::vector<std::uint8_t> symbols(1'200'000);
   for (std::size_t i = 0; i < symbols.size(); ++i) symbols[i] = static_cast<std::uint8_t>(i * i % 251 % 16);
   std::vector<std::int64_t> cost(window + 1);
   for (std::size_t c = 1; c < cost.size(); ++c) {
@@ -137,10 +140,10 @@ int main() {
     nested_calls_run_serially();
     exceptions_reach_the_caller();
     huge_ranges_do_not_overflow();
-    callers_at_once([] { covers(1000, 1); });
+    callers_at_once([] { covers(1000, 1); }, 20);
     child_has_its_own_pool();
     entropy_windows();
-    callers_at_once(entropy_windows);
+    callers_at_once(entropy_windows, 2);
   }
   std::puts("thread checks hold");
 }

@@ -148,7 +148,7 @@ def test_every_shape_agrees_with_the_reference(machine: str, window: int, stride
     alphabet=st.sampled_from([2, 15, 16, 17, 200, 256]),
     window=st.one_of(st.integers(1, 600), st.integers(1, 16).map(lambda n: 16 * n)),
     stride=st.one_of(st.integers(1, 600), st.integers(1, 20).map(lambda n: 16 * n)),
-    lengths=st.lists(st.one_of(st.integers(0, 3000), st.sampled_from([0, 1, 80_000, 200_003])), max_size=8),
+    lengths=st.lists(st.one_of(st.integers(0, 3000), st.sampled_from([0, 1, 80_000, 600_011])), max_size=5),
     shift=st.integers(0, 64),
 )
 def test_rows_of_any_length_in_every_backend_and_instruction_set(
@@ -160,7 +160,7 @@ def test_rows_of_any_length_in_every_backend_and_instruction_set(
     symbols = random.choice(np.arange(alphabet, dtype=np.uint8), int(offsets[-1]) + shift, p=p)[shift:]
     symbols.setflags(write=False)
     arguments = {"window": window, "stride": stride, "alphabet": alphabet, "offsets": offsets}
-    if stride < 8:  # keeps the reference quick
+    if stride < 32:  # keeps the reference quick
         symbols, arguments["offsets"] = symbols[: offsets[1:2].sum()], None
         symbols = symbols[:5000]
     expected = ops.entropy_windows(symbols, backend="numpy", **arguments)  # type: ignore[arg-type]
