@@ -17,9 +17,9 @@ std::int64_t count_windows(std::int64_t length, std::int64_t window, std::int64_
 
 namespace {
 
-constexpr std::int64_t kPieceSymbols = 1 << 16;  // still in the cache after the check of the symbols
-constexpr std::int64_t kPieceWindows = 32;       // so many times the window, because a piece counts its first one anew
-constexpr std::int64_t kPiecesPerThread = 4;     // at least, for waking a thread takes as long as one piece
+constexpr std::int64_t kPieceSymbols = 1 << 16;   // still in the cache after the check of the symbols
+constexpr std::int64_t kPieceWindows = 32;        // so many times the window, because a piece counts its first one anew
+constexpr std::int64_t kThreadSymbols = 1 << 18;  // what waking a thread is worth
 
 // Symbols outside the alphabet are never used as an index past a table, so they may be found on the way.
 void require_below(const std::uint8_t* symbols, std::int64_t count, std::int64_t alphabet) {
@@ -86,8 +86,10 @@ void entropy_windows(std::span<const std::uint8_t> symbols, std::span<const std:
   if (total == 0) return;
 
   const Kernel kernel(window, stride, alphabet, cost);
-  const std::int64_t most = std::max<std::int64_t>(1, std::max(kPieceSymbols, kPieceWindows * window) / stride);
-  parallel_for(total, kPiecesPerThread * most, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t least = kPieceWindows * window;
+  const std::int64_t most = std::max<std::int64_t>(1, std::max(kPieceSymbols, least) / stride);
+  const std::int64_t share = std::max<std::int64_t>(1, std::max(kThreadSymbols, least) / stride);
+  parallel_for(total, share, [&](std::int64_t begin, std::int64_t end) {
     const auto after = std::upper_bound(first_window.begin(), first_window.end(), begin);
     auto row = static_cast<std::size_t>(after - first_window.begin()) - 1;
     for (std::int64_t at = begin; at < end;) {
