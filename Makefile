@@ -4,7 +4,7 @@
 #   make test     set up with the test extra, and run the whole suite      ARGS="-m 'not slow'" passes arguments to pytest
 #   make lint     ruff and mypy
 #   make bench    benchmarks                                               BENCH="ops" chooses which
-#   make sanitize C++ checks of the core under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make sanitize C++ checks of the core under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 #
 # PYTHON=python3.12 chooses the interpreter of a new .venv. Which build of torch (CPU or CUDA) is installed follows pip's
 # configured index; TORCH_INDEX=URL takes torch, and only torch, from another one.
@@ -52,6 +52,9 @@ sanitize: $(VENV)/.ready-dev
 	$(BIN)/cmake --preset asan
 	$(BIN)/cmake --build --preset asan
 	$(BIN)/ctest --preset asan
+	$(BIN)/cmake --preset tsan
+	$(BIN)/cmake --build --preset tsan
+	$(BIN)/ctest --preset tsan
 
 clean:
 	rm -rf build dist $(VENV)/.ready-*

@@ -1,6 +1,7 @@
 #include "arguments.hpp"
 #include "bindings.hpp"
 #include "entropy.hpp"
+#include "released_gil.hpp"
 
 namespace model_forensics {
 
@@ -11,7 +12,7 @@ void bind_entropy(py::module_& module) {
     const auto offsets_in = input<std::int64_t>(offsets, "offsets");
     const auto cost_in = input<std::int64_t>(cost, "cost");
     const auto bits = output<double>(out, "out");
-    const py::gil_scoped_release released;
+    const ReleasedGil released;
     entropy_windows(symbols_in, offsets_in, window, stride, alphabet, cost_in, bits);
   });
 }

@@ -1,8 +1,10 @@
 #include "isa.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 
 namespace model_forensics {
@@ -12,10 +14,11 @@ namespace {
 Isa initial_isa() {
   const char* text = std::getenv("MODEL_FORENSICS_ISA");
   const std::string_view name = text == nullptr ? "" : text;
-  const Isa best = detected_isa();
+  if (name.empty() || name == "avx512") return detected_isa();
+  if (name == "avx2") return std::min(Isa::avx2, detected_isa());
   if (name == "portable") return Isa::portable;
-  if (name == "avx2" && best >= Isa::avx2) return Isa::avx2;
-  return best;
+  throw std::invalid_argument("MODEL_FORENSICS_ISA is '" + std::string(name) +
+                              "', and must be portable, avx2 or avx512");
 }
 
 std::atomic<Isa>& current() {
@@ -36,6 +39,16 @@ Isa detected_isa() {
   }
 #endif
   return Isa::portable;
+}
+
+bool avx512_bytes() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  static const bool present = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
+                              __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("gfni");
+  return present && isa() == Isa::avx512;
+#else
+  return false;
+#endif
 }
 
 Isa isa() { return current().load(std::memory_order_relaxed); }

@@ -12,8 +12,12 @@ enum class Isa : int { portable = 0, avx2 = 1, avx512 = 2 };
 // The best that this machine has: avx2 = AVX2 + FMA + BMI2; avx512 = F, BW, CD, DQ, VL (x86-64-v4).
 Isa detected_isa();
 
-// What operations use now.
+// What operations use now. Throws std::invalid_argument when MODEL_FORENSICS_ISA names none of the three; more than this
+// machine has is no error, for the variable is an upper limit.
 Isa isa();
+
+// Whether operations may use, besides AVX-512, what Ice Lake and Zen 4 added to it for bytes: VBMI, VNNI, BITALG, GFNI.
+bool avx512_bytes();
 
 // Lower (or raise again) what operations use; throws std::invalid_argument above detected_isa().
 void use_isa(Isa wanted);

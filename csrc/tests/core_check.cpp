@@ -8,6 +8,8 @@
 
 #include "codelength.hpp"
 #include "entropy.hpp"
+#include "entropy_kernels.hpp"
+#include "isa.hpp"
 #include "planes.hpp"
 
 namespace mf = model_forensics;
@@ -20,21 +22,64 @@ void expect(bool holds, const char* what) {
   std::exit(1);
 }
 
-void entropy(std::int64_t n, std::int64_t window, std::int64_t stride) {
-  std::vector<std::uint8_t> symbols(static_cast<std::size_t>(n));
-  for (std::size_t i = 0; i < symbols.size(); ++i) symbols[i] = static_cast<std::uint8_t>(i * 37 % 251);
+std::vector<std::int64_t> window_costs(std::int64_t window) {
   std::vector<std::int64_t> cost(static_cast<std::size_t>(window) + 1);
   for (std::size_t c = 1; c < cost.size(); ++c) {
     cost[c] = std::llround(static_cast<double>(c) * std::log2(static_cast<double>(c)) * 4294967296.0);
   }
+  return cost;
+}
+
+void entropy(std::int64_t n, std::int64_t window, std::int64_t stride, std::int64_t alphabet) {
+  std::vector<std::uint8_t> symbols(static_cast<std::size_t>(n));
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
+    symbols[i] = static_cast<std::uint8_t>(i * 37 % 251 % static_cast<std::size_t>(alphabet));
+  }
+  const auto cost = window_costs(window);
   const std::vector<std::int64_t> offsets{0, n / 3, n / 3, n};
   std::int64_t windows = 0;
   for (std::size_t row = 0; row < 3; ++row) {
     windows += mf::count_windows(offsets[row + 1] - offsets[row], window, stride);
   }
-  std::vector<double> bits(static_cast<std::size_t>(windows), std::numeric_limits<double>::quiet_NaN());
-  mf::entropy_windows(symbols, offsets, window, stride, 256, cost, bits);
-  for (const double value : bits) expect(value >= 0.0 && value <= 8.0, "entropy is from 0 to 8 bits");
+  std::vector<double> expected;
+  for (const mf::Isa isa : {mf::Isa::portable, mf::Isa::avx2, mf::Isa::avx512}) {
+    if (isa > mf::detected_isa()) continue;
+    mf::use_isa(isa);
+    std::vector<double> bits(static_cast<std::size_t>(windows), std::numeric_limits<double>::quiet_NaN());
+    mf::entropy_windows(symbols, offsets, window, stride, alphabet, cost, bits);
+    for (const double value : bits) expect(value >= 0.0 && value <= 8.0, "entropy is from 0 to 8 bits");
+    if (expected.empty()) expected = bits;
+    expect(bits == expected, "every instruction set gives the same bits");
+  }
+  mf::use_isa(mf::detected_isa());
+}
+
+// Rows beyond 2^31 and 2^32 symbols are cut right, without a row of that size.
+void huge_rows() {
+  constexpr std::int64_t huge = (std::int64_t{1} << 40) + 7;
+  expect(mf::count_windows(huge, 256, 64) == (huge - 256) / 64 + 1, "windows of a huge row");
+  expect(mf::count_windows(huge, 1, 1) == huge, "windows of a huge row, one symbol each");
+  constexpr std::int64_t window = 256;
+  constexpr std::int64_t stride = 64;
+  const std::vector<std::int64_t> offsets{0, 100, huge, huge, 3 * huge};
+  std::vector<std::int64_t> first_window{0};
+  for (std::size_t row = 0; row + 1 < offsets.size(); ++row) {
+    first_window.push_back(first_window.back() + mf::count_windows(offsets[row + 1] - offsets[row], window, stride));
+  }
+  constexpr std::int64_t most = (std::int64_t{1} << 33) + 1;
+  std::int64_t at = 0;
+  std::int64_t symbols = 100;  // of the row that has no window
+  std::size_t row = 0;
+  while (at < first_window.back()) {
+    const mf::Piece piece = mf::piece_at(at, first_window.back(), most, row, first_window, offsets, stride);
+    expect(piece.count >= 1 && piece.count <= most, "a piece has its share of the windows");
+    expect(piece.begin == symbols && piece.begin + (piece.count - 1) * stride + window <= offsets[piece.row + 1],
+           "a piece follows the one before it and lies in its row");
+    symbols = piece.end;
+    at += piece.count;
+    row = piece.row;
+  }
+  expect(symbols == offsets.back(), "every symbol of a row with windows belongs to a piece");
 }
 
 void planes(std::size_t tokens, std::size_t channels) {
@@ -76,8 +121,16 @@ void refusals() {
 
 int main() {
   for (const std::int64_t n : {0, 1, 15, 16, 17, 997, 4099}) {
-    for (const std::int64_t stride : {1, 5, 16, 40}) entropy(n, 16, stride);
+    for (const std::int64_t stride : {1, 5, 16, 40}) {
+      for (const std::int64_t alphabet : {16, 251, 256}) entropy(n, 16, stride, alphabet);
+    }
   }
+  for (const std::int64_t stride : {1, 16, 17, 48, 256, 257, 1000}) {
+    for (const std::int64_t window : {1, 48, 255, 256, 257, 70'000}) {
+      for (const std::int64_t alphabet : {16, 256}) entropy(100'003, window, stride, alphabet);
+    }
+  }
+  huge_rows();
   for (const std::size_t tokens : {0U, 1U, 63U}) {
     for (const std::size_t channels : {1U, 7U, 127U}) planes(tokens, channels);
   }

@@ -1,7 +1,8 @@
 """Numeric operations: one public function each, several backends, one dispatch point.
 
-`select` says which backend serves a call, `backends` which could and why others cannot, `chosen` which did. Only this
-package imports the compiled core or the kernels; it knows no model and needs no torch.
+`select` says which backend serves a call, `backends` which could and why others cannot, `chosen` which did; `threads`,
+`set_threads` and `instruction_set` say what the compiled core runs on. Only this package imports the compiled core or
+the kernels; it knows no model and needs no torch.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from model_forensics.ops._codelength import codelength, codelength_adaptive
 from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
 from model_forensics.ops._entropy import entropy_windows
+from model_forensics.ops._machine import instruction_set, set_threads, threads
 from model_forensics.ops._planes import histogram, quantize
 
 __all__ = [
@@ -20,6 +22,9 @@ __all__ = [
     "codelength_adaptive",
     "entropy_windows",
     "histogram",
+    "instruction_set",
     "quantize",
     "select",
+    "set_threads",
+    "threads",
 ]

@@ -8,9 +8,13 @@ from model_forensics._core import (
     compiler,
     entropy_windows,
     histogram,
+    isa,
     quantize_log,
     quantize_uniform,
+    set_threads,
+    threads,
 )
+from model_forensics.errors import UsageError
 
 __all__ = [
     "codelength_per_channel",
@@ -18,6 +22,14 @@ __all__ = [
     "compiler",
     "entropy_windows",
     "histogram",
+    "isa",
     "quantize_log",
     "quantize_uniform",
+    "set_threads",
+    "threads",
 ]
+
+try:
+    threads(), isa()
+except ValueError as error:
+    raise UsageError(str(error), where="environment", cure="Correct the variable, or unset it") from error
