@@ -6,6 +6,7 @@ package imports the compiled core or the kernels; it knows no model and needs no
 
 from __future__ import annotations
 
+from model_forensics.ops._arithmetic import arithmetic_decode, arithmetic_encode
 from model_forensics.ops._codelength import codelength, codelength_adaptive
 from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
 from model_forensics.ops._entropy import entropy_windows
@@ -14,6 +15,8 @@ from model_forensics.ops._planes import histogram, quantize
 __all__ = [
     "Backend",
     "Choice",
+    "arithmetic_decode",
+    "arithmetic_encode",
     "backends",
     "chosen",
     "codelength",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from model_forensics._core import (
+    arithmetic_decode,
+    arithmetic_encode,
+    arithmetic_size,
     codelength_per_channel,
     codelength_per_token,
     compiler,
@@ -11,8 +14,13 @@ from model_forensics._core import (
     quantize_log,
     quantize_uniform,
 )
+from model_forensics._core import StreamError as BrokenStream
 
 __all__ = [
+    "BrokenStream",
+    "arithmetic_decode",
+    "arithmetic_encode",
+    "arithmetic_size",
     "codelength_per_channel",
     "codelength_per_token",
     "compiler",
