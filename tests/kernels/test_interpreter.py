@@ -12,7 +12,7 @@ import pytest
 OPERATIONS = Path(__file__).resolve().parent.parent / "ops"
 
 
-@pytest.mark.parametrize("tests", ["test_patch_rows.py"])
+@pytest.mark.parametrize("tests", ["test_patch_rows.py", "test_patch_rows_random.py"])
 def test_the_operation_holds_in_the_interpreter(tests: str) -> None:
     pytest.importorskip("triton", reason="Triton is not installed (Linux on x86-64 has it with the test extra)")
     command = [sys.executable, "-m", "pytest", str(OPERATIONS / tests), "-q", "-rs", "-k", "triton"]

@@ -2,104 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from patch_cases import BACKENDS, TORCH, WORD, check, expected, interpreted, run, usable, words_of
 
 from model_forensics import ops
 from model_forensics.errors import BackendUnavailable, UsageError
 from model_forensics.ops import PatchEdit, patch_plan, patch_rows
-from model_forensics.ops._dispatch import AVAILABLE
-
-WORD = {"float32": np.uint32, "float16": np.uint16, "bfloat16": np.uint16}
-TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-@pytest.fixture(
-    scope="module", params=["numpy", "numba", "cpp", "triton", pytest.param("triton on a GPU", marks=pytest.mark.gpu)]
-)
+@pytest.fixture(scope="module", params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """As for every operation, and Triton: in its interpreter (tests/kernels sees to that), and on a GPU."""
-    name = str(request.param).split(" ")[0]
-    state = ops.backends()["patch_rows"][name]
-    if state != AVAILABLE:
-        pytest.skip(f"backend '{name}': {state}")
-    if request.param == "triton" and ops.select("patch_rows", np.empty(0), "triton").module.INTERPRETED is False:
-        pytest.skip("Triton compiles here; the interpreter is tested by tests/kernels")
-    return str(request.param)
-
-
-def run(hidden: np.ndarray, plan: ops.PatchPlan, backend: str) -> None:
-    """`patch_rows` where the backend works: a GPU gets the data, and gives it back."""
-    if not backend.endswith("GPU"):
-        patch_rows(hidden, plan, backend=backend)
-        return
-    host = torch.from_numpy(hidden.view(f"i{hidden.itemsize}"))
-    there = host.cuda()
-    patch_rows(there.view(TORCH["bfloat16" if hidden.dtype == np.uint16 else hidden.dtype.name]), plan)
-    host.copy_(there)
-
-
-def words_of(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
-    """Random bits: NaNs of every payload, denormals and both zeros among them; a view in the dtype."""
-    bits = np.random.default_rng(seed).integers(0, np.iinfo(WORD[dtype]).max, shape, WORD[dtype], endpoint=True)
-    return bits if dtype == "bfloat16" else bits.view(dtype)
-
-
-def expected(hidden: np.ndarray, edits: list[PatchEdit]) -> np.ndarray:
-    """One element at a time."""
-    bits = hidden.copy().view(f"u{hidden.itemsize}")
-    for edit in edits:
-        tokens = np.arange(bits.shape[1])[slice(None) if edit.tokens is None else edit.tokens]
-        features = np.arange(bits.shape[2])[slice(None) if edit.features is None else edit.features]
-        value = None if edit.value is None else edit.value.view(bits.dtype)
-        for t, token in enumerate(tokens):
-            for f, feature in enumerate(features):
-                new = 0 if value is None else value[f] if value.ndim == 1 else value[t, f]
-                bits[edit.row, token, feature] = new
-    return bits
-
-
-def check(hidden: np.ndarray, edits: list[PatchEdit], backend: str) -> None:
-    wanted = expected(hidden, edits)
-    plan = patch_plan(edits, tokens=hidden.shape[1], features=hidden.shape[2])
-    run(hidden, plan, backend)
-    np.testing.assert_array_equal(hidden.view(wanted.dtype), wanted)
-
-
-def selections(size: int) -> st.SearchStrategy[Any]:
-    bounds = st.tuples(st.integers(0, size), st.integers(0, size)).map(sorted)
-    slices = st.tuples(bounds, st.sampled_from([None, 1, 2])).map(lambda s: slice(*s[0], s[1]))
-    indices = st.lists(st.integers(0, size - 1), unique=True, max_size=size)
-    return st.none() | slices | indices | indices.map(lambda chosen: np.array(chosen, np.int32))
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[np.ndarray, list[PatchEdit]]:
-    rows, tokens, features = (draw(st.integers(1, n)) for n in (4, 9, 19))
-    dtype = draw(st.sampled_from(sorted(WORD)))
-    edits = []
-    free = np.ones((rows, tokens, features), bool)
-    for number in range(draw(st.integers(0, 6))):
-        row = draw(st.integers(0, rows - 1))
-        chosen = draw(selections(tokens)), draw(selections(features))
-        t, f = (np.arange(n)[slice(None) if c is None else c] for n, c in zip((tokens, features), chosen, strict=True))
-        if not free[np.ix_([row], t, f)].all():
-            continue
-        free[np.ix_([row], t, f)] = False
-        shape = draw(st.sampled_from([None, (len(f),), (len(t), len(f))]))
-        edits.append(PatchEdit(row, *chosen, None if shape is None else words_of(shape, dtype, number)))
-    return words_of((rows, tokens, features), dtype, 99), edits
-
-
-@given(case=cases())
-def test_every_element_and_no_other_is_written(backend: str, case: tuple[np.ndarray, list[PatchEdit]]) -> None:
-    hidden, edits = case
-    check(hidden, edits, backend)
+    return usable(str(request.param))
 
 
 @pytest.mark.parametrize("dtype", sorted(WORD))
@@ -259,25 +177,6 @@ def test_edits_that_overlap_are_refused(pair: tuple[PatchEdit, PatchEdit]) -> No
         patch_plan([pair[0], between, pair[1]], tokens=4, features=6)
 
 
-@given(case=cases(), data=st.data())
-def test_overlap_is_found_wherever_it_is(case: tuple[np.ndarray, list[PatchEdit]], data: st.DataObject) -> None:
-    hidden, edits = case
-    rows, tokens, features = hidden.shape
-    for _ in range(3):
-        chosen = data.draw(selections(tokens)), data.draw(selections(features))
-        edits.append(PatchEdit(data.draw(st.integers(0, rows - 1)), *chosen))
-    written = np.zeros(hidden.shape, int)
-    for edit in edits:
-        t = np.arange(tokens)[slice(None) if edit.tokens is None else edit.tokens]
-        f = np.arange(features)[slice(None) if edit.features is None else edit.features]
-        written[np.ix_([edit.row], t, f)] += 1
-    if (written > 1).any():
-        with pytest.raises(UsageError, match="overlaps"):
-            patch_plan(edits, tokens=tokens, features=features)
-    else:
-        patch_plan(edits, tokens=tokens, features=features)
-
-
 def test_edits_that_interleave_do_not_overlap() -> None:
     edits = [PatchEdit(0, tokens=[0, 2]), PatchEdit(0, tokens=[1, 3]), PatchEdit(1), PatchEdit(0, tokens=[])]
     assert patch_plan(edits, tokens=4, features=6).rows == 2
@@ -333,12 +232,23 @@ def test_inference_tensors_are_patched() -> None:
 
 def test_data_in_host_memory_is_not_sent_to_a_gpu_by_name() -> None:
     plan = patch_plan([PatchEdit(0)], tokens=4, features=6)
-    if ops.backends()["patch_rows"]["triton"] == AVAILABLE and ops._dispatch._load("triton")[0].INTERPRETED:  # type: ignore
+    if interpreted():
         pytest.skip("the interpreter works in host memory")
     with pytest.raises(BackendUnavailable, match=r"host memory|no CUDA GPU|not installed"):
         patch_rows(np.zeros((1, 4, 6), np.float32), plan, backend="triton")
     with pytest.raises(BackendUnavailable, match="not built"):
         patch_rows(np.zeros((1, 4, 6), np.float32), plan, backend="cuda")
+
+
+def test_without_triton_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    for name in ("model_forensics.ops._triton", "model_forensics.kernels.patch_rows"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    ops._dispatch._load.cache_clear()
+    try:
+        assert ops.backends()["patch_rows"]["triton"] == "triton is not installed"
+    finally:
+        ops._dispatch._load.cache_clear()
 
 
 def test_the_core_checks_a_table_before_it_writes() -> None:
