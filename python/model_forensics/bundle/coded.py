@@ -41,7 +41,10 @@ CACHED_SECTIONS: Final = 256
 _HEAD: Final = 16  # magic and number of sections
 _INDEX_ITEM: Final = 8
 _MOST_OVERHEAD: Final = 1 << 16  # of a stored section over twice its content; more is not read
-_CODER_DTYPES: Final = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_CODER_DTYPES: Final = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "U16": "float16", "U32": "float32"}
+"""The coder takes the bytes of an item apart; of integers only the size counts. Other dtypes are coded as bytes."""
+_DIFFERENCES: Final = {"U16": np.dtype("<u2"), "U32": np.dtype("<u4"), "I64": np.dtype("<u8")}
+"""Indices and offsets grow steadily: their differences say the same in half the bits."""
 _Bytes = npt.NDArray[np.uint8]
 
 
@@ -127,8 +130,9 @@ def encode_file(plain: Path, stored: Path) -> None:
         for group in arrangement.groups:
             dtype = _CODER_DTYPES.get(group.tag, "bytes")
             for section in range(group.sections):
-                content = b"".join(_bytes_of(tensors, part) for part in group.parts(section))
-                sizes.append(out.write(ops.arithmetic_encode(content, model="static", dtype=dtype)))
+                content = np.concatenate([_bytes_of(tensors, part) for part in group.parts(section)])
+                data = differences(content, group.tag).tobytes()
+                sizes.append(out.write(ops.arithmetic_encode(data, model="static", dtype=dtype)))
         out.seek(len(MAGIC))
         out.write(np.array([len(sizes), *sizes], "<u8").tobytes())
 
@@ -139,9 +143,28 @@ def _header_of(plain: Path) -> bytes:
         return length + stream.read(int.from_bytes(length, "little"))
 
 
-def _bytes_of(tensors: SafeTensors, part: Part) -> bytes:
+def _bytes_of(tensors: SafeTensors, part: Part) -> _Bytes:
     flat: _Bytes = tensors.array(part.name).reshape(-1).view(np.uint8)
-    return flat[part.start : part.stop].tobytes()
+    return flat[part.start : part.stop]
+
+
+def differences(content: _Bytes, tag: str) -> _Bytes:
+    """A section's bytes as they are coded: integers of `_DIFFERENCES` less the one before, modulo their range."""
+    if tag not in _DIFFERENCES:
+        return content
+    items: npt.NDArray[Any] = content.view(_DIFFERENCES[tag])
+    before = np.zeros(1, items.dtype)
+    changes: _Bytes = np.diff(items, prepend=before).view(np.uint8)
+    return changes
+
+
+def sums(coded: _Bytes, tag: str) -> _Bytes:
+    """The inverse of `differences`."""
+    if tag not in _DIFFERENCES:
+        return coded
+    items: npt.NDArray[Any] = coded.view(_DIFFERENCES[tag])
+    content: _Bytes = np.cumsum(items, dtype=items.dtype).view(np.uint8)
+    return content
 
 
 class CodedTensors:
@@ -236,6 +259,7 @@ class CodedTensors:
                 cached = _decode(descriptor, self._ends, number, length, self.path)
             if cached.size != length:
                 raise _refusal(f"section {number} has {cached.size:,} bytes instead of {length:,}", self.path)
+            cached = sums(cached, group.tag)
             _RECENT.keep(key, cached)
         return cached
 
