@@ -11,14 +11,14 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from model_forensics.bundle.schema import CURE
+from model_forensics.bundle.sections import CODER_DTYPES, SECTION, Arrangement, Bytes, Group, Part, differences, sums
 from model_forensics.errors import BundleFormatError, InputRefused
 from model_forensics.files import (
     DTYPES,
@@ -34,83 +34,11 @@ from model_forensics.files import (
 )
 
 MAGIC: Final = b"MFTENSR1"
-SECTION: Final = 1 << 20
-"""Bytes of content in a section; a multiple of every item size."""
 CACHED_SECTIONS: Final = 256
 
 _HEAD: Final = 16  # magic and number of sections
 _INDEX_ITEM: Final = 8
 _MOST_OVERHEAD: Final = 1 << 16  # of a stored section over twice its content; more is not read
-_CODER_DTYPES: Final = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "U16": "float16", "U32": "float32"}
-"""The coder takes the bytes of an item apart; of integers only the size counts. Other dtypes are coded as bytes."""
-_DIFFERENCES: Final = {"U16": np.dtype("<u2"), "U32": np.dtype("<u4"), "I64": np.dtype("<u8")}
-"""Indices and offsets grow steadily: their differences say the same in half the bits."""
-_Bytes = npt.NDArray[np.uint8]
-
-
-class Part(NamedTuple):
-    """Bytes of a tensor: [start, stop) of its own."""
-
-    name: str
-    start: int
-    stop: int
-
-
-class Group:
-    """The tensors of one dtype, one after the other in the order of the content. It starts with section `first`."""
-
-    def __init__(self, tag: str, first: int) -> None:
-        self.tag = tag
-        self.first = first
-        self.size = 0
-        self._names: list[str] = []
-        self._starts: list[int] = []
-
-    def add(self, name: str, nbytes: int) -> int:
-        """Where the tensor starts in the group."""
-        self._names.append(name)
-        self._starts.append(self.size)
-        self.size += nbytes
-        return self._starts[-1]
-
-    @property
-    def sections(self) -> int:
-        return -(-self.size // SECTION)
-
-    def length(self, section: int) -> int:
-        """Bytes of the group's n-th section."""
-        return min(SECTION, self.size - section * SECTION)
-
-    def parts(self, section: int) -> Iterator[Part]:
-        """What the group's n-th section is made of."""
-        start, stop = section * SECTION, section * SECTION + self.length(section)
-        number = int(np.searchsorted(self._starts, start, side="right")) - 1
-        while start < stop:
-            end = self._starts[number + 1] if number + 1 < len(self._starts) else self.size
-            own = self._starts[number]
-            if end > start:
-                yield Part(self._names[number], start - own, min(end, stop) - own)
-            start = max(start, min(end, stop))
-            number += 1
-
-
-class Arrangement:
-    """Which section holds which bytes of which tensor."""
-
-    def __init__(self, entries: Mapping[str, TensorEntry]) -> None:
-        by_tag: dict[str, list[str]] = {}
-        for name in sorted(entries, key=lambda name: (entries[name].start, entries[name].stop)):
-            if entries[name].stop > entries[name].start:
-                by_tag.setdefault(entries[name].tag, []).append(name)
-        self.groups: list[Group] = []
-        self.places: dict[str, tuple[Group, int]] = {}
-        self.sections = 1  # the first holds the header
-        for tag, names in by_tag.items():
-            group = Group(tag, self.sections)
-            for name in names:
-                self.places[name] = (group, group.add(name, entries[name].stop - entries[name].start))
-            self.groups.append(group)
-            self.sections += group.sections
 
 
 def encode_file(plain: Path, stored: Path) -> None:
@@ -128,7 +56,7 @@ def encode_file(plain: Path, stored: Path) -> None:
         out.write(MAGIC + bytes(_HEAD - len(MAGIC) + _INDEX_ITEM * arrangement.sections))
         sizes.append(out.write(ops.arithmetic_encode(_header_of(plain), model="static", dtype="bytes")))
         for group in arrangement.groups:
-            dtype = _CODER_DTYPES.get(group.tag, "bytes")
+            dtype = CODER_DTYPES.get(group.tag, "bytes")
             for section in range(group.sections):
                 content = np.concatenate([_bytes_of(tensors, part) for part in group.parts(section)])
                 data = differences(content, group.tag).tobytes()
@@ -143,28 +71,9 @@ def _header_of(plain: Path) -> bytes:
         return length + stream.read(int.from_bytes(length, "little"))
 
 
-def _bytes_of(tensors: SafeTensors, part: Part) -> _Bytes:
-    flat: _Bytes = tensors.array(part.name).reshape(-1).view(np.uint8)
+def _bytes_of(tensors: SafeTensors, part: Part) -> Bytes:
+    flat: Bytes = tensors.array(part.name).reshape(-1).view(np.uint8)
     return flat[part.start : part.stop]
-
-
-def differences(content: _Bytes, tag: str) -> _Bytes:
-    """A section's bytes as they are coded: integers of `_DIFFERENCES` less the one before, modulo their range."""
-    if tag not in _DIFFERENCES:
-        return content
-    items: npt.NDArray[Any] = content.view(_DIFFERENCES[tag])
-    before = np.zeros(1, items.dtype)
-    changes: _Bytes = np.diff(items, prepend=before).view(np.uint8)
-    return changes
-
-
-def sums(coded: _Bytes, tag: str) -> _Bytes:
-    """The inverse of `differences`."""
-    if tag not in _DIFFERENCES:
-        return coded
-    items: npt.NDArray[Any] = coded.view(_DIFFERENCES[tag])
-    content: _Bytes = np.cumsum(items, dtype=items.dtype).view(np.uint8)
-    return content
 
 
 class CodedTensors:
@@ -245,7 +154,7 @@ class CodedTensors:
         content.flags.writeable = False
         return content.view(DTYPES[self.entry(name).tag])
 
-    def _section(self, group: Group, section: int) -> _Bytes:
+    def _section(self, group: Group, section: int) -> Bytes:
         number = group.first + section
         key = (str(self.path), self._identity, number)
         cached = _RECENT.get(key)
@@ -269,16 +178,16 @@ class _RecentSections:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._sections: OrderedDict[Any, _Bytes] = OrderedDict()
+        self._sections: OrderedDict[Any, Bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Any) -> _Bytes | None:
+    def get(self, key: Any) -> Bytes | None:
         with self._lock:
             if key in self._sections:
                 self._sections.move_to_end(key)
             return self._sections.get(key)
 
-    def keep(self, key: Any, section: _Bytes) -> None:
+    def keep(self, key: Any, section: Bytes) -> None:
         with self._lock:
             self._sections[key] = section
             if len(self._sections) > self._limit:
@@ -341,7 +250,7 @@ def _read(descriptor: int, start: int, stop: int, path: Path) -> bytes:
     return bytes(data)
 
 
-def _decode(descriptor: int, ends: list[int], number: int, limit: int, path: Path) -> _Bytes:
+def _decode(descriptor: int, ends: list[int], number: int, limit: int, path: Path) -> Bytes:
     """The content of a section, of at most `limit` bytes."""
     from model_forensics import ops  # noqa: PLC0415
 
