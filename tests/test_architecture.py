@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "config": {"errors"},
     "ops": {*LEAVES},
     "models": {*LEAVES},
-    "bundle": {*LEAVES},
+    "bundle": {*LEAVES, "ops"},
     "record": {*LEAVES, "models", "bundle"},
     "cf": {*LEAVES, "ops"},
     "cca": {*LEAVES, "models", "ops"},

@@ -11,6 +11,7 @@ void bind_arithmetic(pybind11::module_& module);
 void bind_codelength(pybind11::module_& module);
 void bind_entropy(pybind11::module_& module);
 void bind_machine(pybind11::module_& module);
+void bind_patch(pybind11::module_& module);
 void bind_planes(pybind11::module_& module);
 
 }  // namespace model_forensics

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from model_forensics.bundle import BundleWriter, CallSample
+from model_forensics.bundle import BundleWriter, CallSample, Codec
 from model_forensics.failure import Failure
 from model_forensics.types import ModelReference, SiteInfo, Sparse
 
 
-def write_golden(target: Path, *, overwrite: bool = False) -> None:
+def write_golden(target: Path, *, codec: Codec = "none", overwrite: bool = False) -> None:
     """Two calls, three samples; dense and sparse, shared and own rows, bfloat16, a site that two samples lack."""
     ramp = np.arange(24, dtype=np.float32) / 8
     with BundleWriter(
@@ -26,6 +26,7 @@ def write_golden(target: Path, *, overwrite: bool = False) -> None:
         environment={"writer": "golden"},
         only_environment=True,
         overwrite=overwrite,
+        codec=codec,
     ) as writer:
         bits = SiteInfo(name="L0.attn", module="h.0.attn", kind="attn", layer=0, features=2, dtype="bfloat16")
         writer.declare_site(bits)
@@ -63,4 +64,4 @@ def write_golden(target: Path, *, overwrite: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    write_golden(Path(sys.argv[1]), overwrite=True)
+    write_golden(Path(sys.argv[1]), codec="arithmetic" if "arithmetic" in sys.argv[2:] else "none", overwrite=True)

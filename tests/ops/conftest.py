@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from model_forensics import ops
 from model_forensics.ops._dispatch import AVAILABLE
+
+sys.path.insert(0, str(Path(__file__).parent))  # patch_cases
 
 CPU_BACKENDS = ("numpy", "numba", "cpp")
 

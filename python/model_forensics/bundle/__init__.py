@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_forensics.bundle.memory import MemoryRecording
 from model_forensics.bundle.reader import Bundle, find_bundles, load_bundle, load_bundles
-from model_forensics.bundle.schema import FORMAT_VERSION, Manifest
+from model_forensics.bundle.schema import FORMAT_VERSION, Codec, Manifest
 from model_forensics.bundle.writer import BundleWriter, CallSample
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Bundle",
     "BundleWriter",
     "CallSample",
+    "Codec",
     "Manifest",
     "MemoryRecording",
     "find_bundles",

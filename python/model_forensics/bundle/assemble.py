@@ -10,8 +10,18 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from model_forensics.bundle.coded import encode_file
 from model_forensics.bundle.collect import Output, Place, SiteData
-from model_forensics.bundle.schema import ACTIVATIONS, INPUTS, OFFSETS, OUTPUTS, SAMPLES, SITE_DTYPES
+from model_forensics.bundle.schema import (
+    ACTIVATIONS,
+    CODED_SUFFIX,
+    INPUTS,
+    OFFSETS,
+    OUTPUTS,
+    SAMPLES,
+    SITE_DTYPES,
+    Codec,
+)
 from model_forensics.bundle.spool import Spool
 from model_forensics.errors import UsageError
 from model_forensics.files import TAGS, TensorSource, dump_json, sha256_file, storage_errors, write_safetensors_sources
@@ -63,39 +73,54 @@ def assemble(
     calls: Sequence[Call],
     sites: Sequence[SiteData],
     outputs: Mapping[str, Output],
+    codec: Codec,
 ) -> dict[str, Any]:
     """Write every file but the manifest; returns the manifest's sites, samples, calls, token_offsets and files."""
+    files = _Files(directory, codec)
     lines = b"".join(dump_json(sample.model_dump(mode="json"), indent=None) for sample in samples)
     with storage_errors(directory / SAMPLES):
         (directory / SAMPLES).write_bytes(lines)
         (directory / ACTIVATIONS).mkdir()
-    write_safetensors_sources(directory / INPUTS, [source for call in calls for source in call.sources(spool)])
-    write_safetensors_sources(directory / OUTPUTS, _output_sources(spool, outputs, len(samples)))
-    names = [SAMPLES, INPUTS, OUTPUTS]
-    entries = _write_offsets(directory, samples, sites)
-    if any(entry["rows"] is not None or entry["entries"] is not None for entry in entries):
-        names.append(OFFSETS)
+    files.enter(SAMPLES)
+    files.write(INPUTS, [source for call in calls for source in call.sources(spool)])
+    files.write(OUTPUTS, _output_sources(spool, outputs, len(samples)))
+    entries = _write_offsets(files, samples, sites)
     for number, shard in enumerate(_shards(sites)):
         name = f"{ACTIVATIONS}/{number:03d}.safetensors"
-        write_safetensors_sources(
-            directory / name, [source for place in shard for source in _site_sources(spool, sites[place])]
-        )
+        files.write(name, [source for place in shard for source in _site_sources(spool, sites[place])])
         for place in shard:
             entries[place]["file"] = name
-        names.append(name)
     return {
         "sites": entries,
         "samples": len(samples),
         "calls": len(calls),
         "token_offsets": _offsets([sample.tokens for sample in samples]).tolist(),
-        "files": {
-            name: {"sha256": sha256_file(directory / name), "bytes": (directory / name).stat().st_size}
-            for name in sorted(names)
-        },
+        "files": {name: files.entries[name] for name in sorted(files.entries)},
     }
 
 
-def _write_offsets(directory: Path, samples: Sequence[Sample], sites: Sequence[SiteData]) -> list[dict[str, Any]]:
+class _Files:
+    """Writes tensor files as the codec stores them, and notes the size and digest of their content."""
+
+    def __init__(self, directory: Path, codec: Codec) -> None:
+        self.entries: dict[str, dict[str, Any]] = {}
+        self._directory = directory
+        self._codec = codec
+
+    def write(self, name: str, sources: Sequence[TensorSource]) -> None:
+        plain = self._directory / name
+        write_safetensors_sources(plain, sources)
+        self.enter(name)
+        if self._codec == "arithmetic":
+            encode_file(plain, plain.with_name(plain.name + CODED_SUFFIX))
+            plain.unlink()
+
+    def enter(self, name: str) -> None:
+        path = self._directory / name
+        self.entries[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+
+
+def _write_offsets(files: _Files, samples: Sequence[Sample], sites: Sequence[SiteData]) -> list[dict[str, Any]]:
     """Manifest entries of the sites, and the file with the offsets that not all sites share."""
     everyone = list(range(len(samples)))
     tokens = [sample.tokens for sample in samples]
@@ -125,7 +150,7 @@ def _write_offsets(directory: Path, samples: Sequence[Sample], sites: Sequence[S
     if entries:
         sources.append(_small("entries", np.stack(entries)))
     if sources:
-        write_safetensors_sources(directory / OFFSETS, sources)
+        files.write(OFFSETS, sources)
     return described
 
 

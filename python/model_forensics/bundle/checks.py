@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from model_forensics.bundle.coded import CodedTensors, open_coded
 from model_forensics.bundle.collect import refuse_nonfinite
 from model_forensics.bundle.schema import (
     ACTIVATIONS,
@@ -21,9 +23,12 @@ from model_forensics.bundle.schema import (
     SiteEntry,
 )
 from model_forensics.errors import BundleDigestError, BundleFormatError, UnsafeFileError
-from model_forensics.files import SafeTensors, open_regular, sha256_file
+from model_forensics.files import SafeTensors, open_regular, open_safetensors, sha256_file
 from model_forensics.types import Sample
 
+Tensors = SafeTensors | CodedTensors
+
+_CHECKED_ITEMS: Final = 1 << 20
 _PICKLE_SUFFIXES: Final = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".zip",
 }  # fmt: skip
@@ -55,11 +60,14 @@ def check_listed(root: Path, found: set[str], manifest: Manifest) -> None:
     Raises:
         BundleFormatError: a file too few, too many, or of another size.
     """
-    for name in sorted(found - manifest.files.keys() - {MANIFEST}):
+    stored = {manifest.stored_name(name) for name in manifest.files}
+    for name in sorted(found - stored - {MANIFEST}):
         raise BundleFormatError("the manifest does not list this file", where=root / name, cure="Remove it")
     for name, entry in manifest.files.items():
-        if name not in found:
-            raise BundleFormatError("the file is missing", where=root / name, cure=CURE)
+        if manifest.stored_name(name) not in found:
+            raise BundleFormatError("the file is missing", where=root / manifest.stored_name(name), cure=CURE)
+        if manifest.is_coded(name):
+            continue  # its content's size is checked when it is opened
         size = (root / name).lstat().st_size
         if size != entry.bytes:
             raise BundleFormatError(
@@ -68,13 +76,21 @@ def check_listed(root: Path, found: set[str], manifest: Manifest) -> None:
 
 
 def check_digests(root: Path, manifest: Manifest) -> None:
-    """Raises BundleDigestError where stored bytes differ from the manifest."""
+    """Raises BundleDigestError where the content differs from the manifest, BundleFormatError where it is damaged."""
     for name, entry in manifest.files.items():
-        digest = sha256_file(root / name)
+        path = root / manifest.stored_name(name)
+        digest = open_coded(path, entry.bytes).content_digest() if manifest.is_coded(name) else sha256_file(path)
         if digest != entry.sha256:
             raise BundleDigestError(
-                f"the content's digest is {digest}, the manifest lists {entry.sha256}", where=root / name, cure=CURE
+                f"the content's digest is {digest}, the manifest lists {entry.sha256}", where=path, cure=CURE
             )
+
+
+def open_tensors(root: Path, name: str, manifest: Manifest) -> Tensors:
+    """Open a tensor file of the manifest, plain or coded. Raises as `open_safetensors` and `open_coded`."""
+    if manifest.is_coded(name):
+        return open_coded(root / manifest.stored_name(name), manifest.files[name].bytes)
+    return open_safetensors(root / name)
 
 
 def check_samples(samples: tuple[Sample, ...], manifest: Manifest, where: Path) -> None:
@@ -96,7 +112,7 @@ def check_samples(samples: tuple[Sample, ...], manifest: Manifest, where: Path) 
         rows.add((sample.call, sample.row))
 
 
-def check_inputs(tensors: SafeTensors, manifest: Manifest, samples: tuple[Sample, ...]) -> dict[int, dict[str, str]]:
+def check_inputs(tensors: Tensors, manifest: Manifest, samples: tuple[Sample, ...]) -> dict[int, dict[str, str]]:
     """Tensor names of each call's inputs: call → input name → tensor name.
 
     Raises:
@@ -125,7 +141,7 @@ def check_inputs(tensors: SafeTensors, manifest: Manifest, samples: tuple[Sample
     return calls
 
 
-def check_outputs(tensors: SafeTensors, manifest: Manifest) -> dict[str, npt.NDArray[np.int64]]:
+def check_outputs(tensors: Tensors, manifest: Manifest) -> dict[str, npt.NDArray[np.int64]]:
     """Offsets [samples + 1] of each output.
 
     Raises:
@@ -145,7 +161,11 @@ def check_outputs(tensors: SafeTensors, manifest: Manifest) -> dict[str, npt.NDA
         offsets[name] = table
         if manifest.failure is None or manifest.failure.kind != "nonfinite":
             where = f"{tensors.path} ({name})"
-            refuse_nonfinite(tensors.array(name), where, bfloat16=tensors.dtype(name) == "BF16")
+            rows = int(table[-1])
+            step = max(1, _CHECKED_ITEMS * rows // max(1, math.prod(tensors.shape(name))))
+            for first in range(0, rows, step):  # a part at a time: a coded output need not fit into memory
+                part = tensors.rows(name, first, min(rows, first + step))
+                refuse_nonfinite(part, where, bfloat16=tensors.dtype(name) == "BF16")
     return offsets
 
 
@@ -156,7 +176,7 @@ class Offsets:
         BundleFormatError: missing or wrong tables.
     """
 
-    def __init__(self, manifest: Manifest, tensors: SafeTensors | None, root: Path) -> None:
+    def __init__(self, manifest: Manifest, tensors: Tensors | None, root: Path) -> None:
         samples = manifest.samples
         own_rows = [site.rows for site in manifest.sites if site.rows is not None]
         own_entries = [site.entries for site in manifest.sites if site.entries is not None]
@@ -190,7 +210,7 @@ class Offsets:
         return self.shared if site.rows is None else self.rows[site.rows]
 
 
-def check_sites(manifest: Manifest, shards: dict[str, SafeTensors], offsets: Offsets) -> None:
+def check_sites(manifest: Manifest, shards: dict[str, Tensors], offsets: Offsets) -> None:
     """Every tensor of the activation files belongs to a site and has the dtype and shape that the site says.
 
     Raises:
@@ -249,7 +269,7 @@ def _refuse_pickle(path: Path, shown: str) -> None:
         )
 
 
-def _check_tensor(tensors: SafeTensors, name: str, tags: tuple[str, ...], shape: tuple[int, ...]) -> None:
+def _check_tensor(tensors: Tensors, name: str, tags: tuple[str, ...], shape: tuple[int, ...]) -> None:
     entry = tensors.entry(name)
     if entry.tag not in tags or entry.shape != shape:
         raise BundleFormatError(
@@ -259,12 +279,12 @@ def _check_tensor(tensors: SafeTensors, name: str, tags: tuple[str, ...], shape:
         )
 
 
-def _offsets_tensor(tensors: SafeTensors, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+def _offsets_tensor(tensors: Tensors, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     _check_tensor(tensors, name, ("I64",), shape)
     return tensors.array(name)
 
 
-def _present_tensor(tensors: SafeTensors, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+def _present_tensor(tensors: Tensors, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     _check_tensor(tensors, "present", ("BOOL",), shape)
     stored: npt.NDArray[Any] = tensors.array("present").view(np.uint8)
     if (stored > 1).any():

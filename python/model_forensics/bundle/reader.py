@@ -28,7 +28,7 @@ from model_forensics.bundle.schema import (
 )
 from model_forensics.errors import BundleFormatError, UnknownSite, UsageError
 from model_forensics.failure import Failure
-from model_forensics.files import open_regular, open_safetensors, widen_bfloat16
+from model_forensics.files import open_regular, widen_bfloat16
 from model_forensics.types import BundleKind, ModelReference, Sample, SiteInfo, Sparse
 
 _MAX_TEXT_BYTES = 256 << 20
@@ -104,14 +104,14 @@ class Bundle:
         self.manifest = manifest
         self._samples = parse_samples(_read(path / SAMPLES), str(path / SAMPLES))
         checks.check_samples(self._samples, manifest, path / SAMPLES)
-        self._inputs = open_safetensors(path / INPUTS)
+        self._inputs = checks.open_tensors(path, INPUTS, manifest)
         self._calls = checks.check_inputs(self._inputs, manifest, self._samples)
-        self._outputs = open_safetensors(path / OUTPUTS)
+        self._outputs = checks.open_tensors(path, OUTPUTS, manifest)
         self._output_offsets = checks.check_outputs(self._outputs, manifest)
-        table = open_safetensors(path / OFFSETS) if OFFSETS in manifest.files else None
+        table = checks.open_tensors(path, OFFSETS, manifest) if OFFSETS in manifest.files else None
         self._offsets = checks.Offsets(manifest, table, path)
         shards = [name for name in manifest.files if name.startswith("activations/") and name != OFFSETS]
-        self._shards = {name: open_safetensors(path / name) for name in shards}
+        self._shards = {name: checks.open_tensors(path, name, manifest) for name in shards}
         checks.check_sites(manifest, self._shards, self._offsets)
         self._entries = {site.name: site for site in manifest.sites}
         self._sites = MappingProxyType({site.name: site.info() for site in manifest.sites})
@@ -153,12 +153,18 @@ class Bundle:
 
     @property
     def bytes(self) -> int:
-        """Size of all files, the manifest included."""
-        return sum(entry.bytes for entry in self.manifest.files.values()) + (self._path / MANIFEST).stat().st_size
+        """Size of all files on disk, the manifest included."""
+        names = [MANIFEST, *(self.manifest.stored_name(name) for name in self.manifest.files)]
+        return sum((self._path / name).stat().st_size for name in names)
+
+    @property
+    def content_bytes(self) -> int:
+        """Size of what the listed files hold when decoded; without a codec, their size on disk."""
+        return sum(entry.bytes for entry in self.manifest.files.values())
 
     @property
     def activation_bytes(self) -> int:
-        """Size of the activation files."""
+        """The part of `content_bytes` that is activations."""
         return sum(self.manifest.files[name].bytes for name in self._shards)
 
     def has_activation(self, site: str, sample: int) -> bool:
@@ -193,11 +199,11 @@ class Bundle:
         start, stop = int(offsets[sample]), int(offsets[sample + 1])
         tensors = self._shards[entry.file]
         if entry.entries is None:
-            dense: npt.NDArray[Any] = tensors.array(site)[start:stop]
+            dense: npt.NDArray[Any] = tensors.rows(site, start, stop)
             return dense
         first, last = (int(place) for place in self._offsets.entries[entry.entries, sample : sample + 2])
-        values = tensors.array(f"{site}/values")[first:last]
-        indices = tensors.array(f"{site}/indices")[first:last].astype(np.int64)
+        values = tensors.rows(f"{site}/values", first, last)
+        indices = tensors.rows(f"{site}/indices", first, last).astype(np.int64)
         shape = (stop - start, entry.features)
         if len(indices) and (
             indices[0] < 0 or indices[-1] >= shape[0] * shape[1] or (indices[1:] <= indices[:-1]).any()
@@ -228,7 +234,7 @@ class Bundle:
         for name, offsets in self._output_offsets.items():
             start, stop = int(offsets[sample]), int(offsets[sample + 1])
             if stop > start:
-                value = self._outputs.array(name)[start:stop]
+                value = self._outputs.rows(name, start, stop)
                 outputs[name] = widen_bfloat16(value) if self._outputs.dtype(name) == "BF16" else value
         return outputs
 
@@ -252,7 +258,9 @@ class Bundle:
             "inputs": sorted({name for names in self._calls.values() for name in names}),
             "outputs": {name: list(self._outputs.shape(name)[1:]) for name in self._output_offsets},
             "sites": [self._describe_site(site) for site in manifest.sites],
+            "codec": manifest.codec,
             "bytes": self.bytes,
+            "content_bytes": self.content_bytes,
             "activation_bytes": self.activation_bytes,
             "environment": dict(manifest.environment),
         }

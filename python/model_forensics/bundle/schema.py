@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import numpy as np
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
@@ -15,6 +15,9 @@ from model_forensics.files import parse_json
 from model_forensics.types import BundleKind, Frozen, ModelReference, Sample, SiteInfo, SiteKind
 
 FORMAT_VERSION: Final = "1.0"
+Codec = Literal["none", "arithmetic"]
+CODECS: Final[tuple[Codec, ...]] = get_args(Codec)
+CODED_SUFFIX: Final = ".mfa"
 MANIFEST: Final = "manifest.json"
 SAMPLES: Final = "samples.jsonl"
 INPUTS: Final = "inputs.safetensors"
@@ -88,9 +91,16 @@ class Manifest(Frozen):
     calls: Annotated[int, Field(ge=1, lt=1 << 31)]
     token_offsets: tuple[Count, ...]
     environment: dict[str, str]
-    codec: Literal["none"]
+    codec: Codec
     encryption: Literal["none"]
     files: dict[str, FileEntry]
+
+    def stored_name(self, name: str) -> str:
+        """The name that a file of `files` has on disk."""
+        return name + CODED_SUFFIX if self.is_coded(name) else name
+
+    def is_coded(self, name: str) -> bool:
+        return self.codec != "none" and name.endswith(".safetensors")
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
@@ -165,8 +175,8 @@ def _check_version(value: dict[str, Any], where: str) -> None:
             where=where,
             cure="Use the release of Model Forensics that wrote it, or a later one",
         )
-    for field in ("codec", "encryption"):
-        if value.get(field, "none") != "none":
+    for field, known in (("codec", CODECS), ("encryption", ("none",))):
+        if value.get(field, "none") not in known:
             raise BundleVersionError(
                 f"{field} {value[field]!r:.40} is not read by this release",
                 where=where,

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from model_forensics.bundle.assemble import Call, assemble
 from model_forensics.bundle.collect import Output, SiteData, check_outputs
-from model_forensics.bundle.schema import FORMAT_VERSION, MANIFEST, Manifest, in_words
+from model_forensics.bundle.schema import FORMAT_VERSION, MANIFEST, Codec, Manifest, in_words
 from model_forensics.bundle.spool import Spool
 from model_forensics.errors import UsageError
 from model_forensics.failure import Failure
@@ -72,6 +72,7 @@ class BundleWriter:
         created_at: with a time zone; now by default.
         bundle_id: 1 to 200 characters without control characters and slashes; the directory's name by default.
         overwrite: replace an existing bundle.
+        codec: "none", or "arithmetic" to store the tensors compressed, without loss.
         environment: more about the run, text to text; overrides the default entries of the same name. Replaces all of
             them when `only_environment`.
         only_environment: record nothing about this machine by default (reproducible bytes).
@@ -91,6 +92,7 @@ class BundleWriter:
         created_at: datetime | None = None,
         bundle_id: str | None = None,
         overwrite: bool = False,
+        codec: Codec = "none",
         environment: Mapping[str, str] | None = None,
         only_environment: bool = False,
     ) -> None:
@@ -107,6 +109,7 @@ class BundleWriter:
         self.created_at = (created_at or datetime.now(UTC)).astimezone(UTC)
         self.bundle_id = self.path.absolute().name if bundle_id is None else bundle_id
         self.environment = {**({} if only_environment else _environment()), **(environment or {})}
+        self.codec: Codec = codec
         self._overwrite = overwrite
         self._stack: ExitStack | None = None
         self._sites: dict[str, SiteData] = {}
@@ -279,7 +282,7 @@ class BundleWriter:
             "calls": 1,
             "token_offsets": (0, 0),
             "environment": self.environment,
-            "codec": "none",
+            "codec": self.codec,
             "encryption": "none",
             "files": {},
         }
@@ -302,9 +305,9 @@ class BundleWriter:
             "failure": None if self.failure is None else self.failure.model_dump(mode="json"),
         }
         recorded = [site for site in self._sites.values() if site.samples]
-        body = assemble(self._directory, self._spool, self._samples, self._calls, recorded, self._outputs)
+        body = assemble(self._directory, self._spool, self._samples, self._calls, recorded, self._outputs, self.codec)
         files = body.pop("files")
-        tail = {"environment": self.environment, "codec": "none", "encryption": "none", "files": files}
+        tail = {"environment": self.environment, "codec": self.codec, "encryption": "none", "files": files}
         with storage_errors(self.path):
             (self._directory / MANIFEST).write_bytes(dump_json({**head, **body, **tail}))
             self._spool.close()

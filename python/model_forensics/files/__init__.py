@@ -9,8 +9,18 @@ from model_forensics.files._atomic import atomic_directory, atomic_write, storag
 from model_forensics.files._digest import sha256_bytes, sha256_file
 from model_forensics.files._json import dump_json, parse_json, read_json
 from model_forensics.files._open import open_regular
-from model_forensics.files._safetensors_read import SafeTensors, TensorEntry, open_safetensors, read_safetensors_header
+from model_forensics.files._safetensors_read import (
+    MAX_HEADER_BYTES,
+    FileIdentity,
+    SafeTensors,
+    TensorEntry,
+    file_identity,
+    open_safetensors,
+    parse_safetensors_header,
+    read_safetensors_header,
+)
 from model_forensics.files._safetensors_write import (
+    DTYPES,
     TAGS,
     TensorSource,
     widen_bfloat16,
@@ -19,16 +29,21 @@ from model_forensics.files._safetensors_write import (
 )
 
 __all__ = [
+    "DTYPES",
+    "MAX_HEADER_BYTES",
     "TAGS",
+    "FileIdentity",
     "SafeTensors",
     "TensorEntry",
     "TensorSource",
     "atomic_directory",
     "atomic_write",
     "dump_json",
+    "file_identity",
     "open_regular",
     "open_safetensors",
     "parse_json",
+    "parse_safetensors_header",
     "read_json",
     "read_safetensors_header",
     "sha256_bytes",

@@ -29,7 +29,7 @@ MAX_TENSORS: Final = 1 << 16
 MAX_DIMENSIONS: Final = 16
 _CURE = "Record it again, or restore the file from an intact copy"
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
-_Identity = tuple[int, int, int, int]  # device, inode, size, modification time
+FileIdentity = tuple[int, int, int, int]  # device, inode, size, modification time
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class SafeTensors:
         path: Path,
         entries: dict[str, TensorEntry],
         metadata: dict[str, str],
-        identity: _Identity,
+        identity: FileIdentity,
         error: type[InputRefused],
     ) -> None:
         self.path = path
@@ -105,6 +105,10 @@ class SafeTensors:
             array.flags.writeable = False
         return array
 
+    def rows(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        """`array(name)[start:stop]`."""
+        return self.array(name)[start:stop]
+
     def _mapping(self) -> mmap.mmap:
         with self._lock:
             mapping = None if self._map is None else self._map()
@@ -116,7 +120,7 @@ class SafeTensors:
 
     def _open_mapping(self) -> mmap.mmap:
         with open_regular(self.path, error=self._error) as descriptor:
-            if _identity(descriptor) != self._identity:
+            if file_identity(descriptor) != self._identity:
                 raise self._error(
                     "the file was changed after it was checked", where=self.path, cure="Load it again when complete"
                 )
@@ -160,7 +164,7 @@ def open_safetensors(path: Path | str, *, error: type[InputRefused] = BundleForm
     """
     path = Path(path)
     with open_regular(path, error=error) as descriptor:
-        identity = _identity(descriptor)
+        identity = file_identity(descriptor)
         size = identity[2]
         head = os.read(descriptor, 8)
         length = int.from_bytes(head, "little")
@@ -171,14 +175,21 @@ def open_safetensors(path: Path | str, *, error: type[InputRefused] = BundleForm
         text = bytearray()
         while len(text) < length and (piece := os.read(descriptor, length - len(text))):
             text += piece
+    metadata, entries = parse_safetensors_header(bytes(text), size=size, path=path, error=error)
+    return SafeTensors(path, entries, metadata, identity, error)
+
+
+def parse_safetensors_header(
+    text: bytes, *, size: int, path: Path, error: type[InputRefused]
+) -> tuple[dict[str, str], dict[str, TensorEntry]]:
+    """Metadata and tensors of a header, checked for a file of `size` bytes, as by `open_safetensors`."""
     if text[:1] != b"{":
         raise error("not a safetensors file: the header is no JSON object", where=path, cure=_CURE)
     tensors = text.count(b'"data_offsets"')  # before a huge header becomes many times larger objects
     if tensors > MAX_TENSORS:
         raise error(f"{tensors:,} tensors; at most {MAX_TENSORS:,} are read", where=path, cure=_CURE)
-    header = parse_json(bytes(text), where=f"{path} (header)", error=error)
-    metadata, entries = _check_header(header, data_start=8 + length, size=size, path=path, error=error)
-    return SafeTensors(path, entries, metadata, identity, error)
+    header = parse_json(text, where=f"{path} (header)", error=error)
+    return _check_header(header, data_start=8 + len(text), size=size, path=path, error=error)
 
 
 def read_safetensors_header(
@@ -189,7 +200,7 @@ def read_safetensors_header(
     return dict(tensors.metadata), {name: tensors.entry(name) for name in tensors.names}
 
 
-def _identity(descriptor: int) -> _Identity:
+def file_identity(descriptor: int) -> FileIdentity:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 

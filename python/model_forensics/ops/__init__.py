@@ -12,11 +12,14 @@ from model_forensics.ops._codelength import codelength, codelength_adaptive
 from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
 from model_forensics.ops._entropy import entropy_windows
 from model_forensics.ops._machine import instruction_set, set_threads, threads
+from model_forensics.ops._patch import PatchEdit, PatchPlan, patch_plan, patch_rows
 from model_forensics.ops._planes import histogram, quantize
 
 __all__ = [
     "Backend",
     "Choice",
+    "PatchEdit",
+    "PatchPlan",
     "arithmetic_decode",
     "arithmetic_encode",
     "backends",
@@ -26,6 +29,8 @@ __all__ = [
     "entropy_windows",
     "histogram",
     "instruction_set",
+    "patch_plan",
+    "patch_rows",
     "quantize",
     "select",
     "set_threads",

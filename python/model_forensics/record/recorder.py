@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from model_forensics.bundle import BundleWriter, CallSample
+from model_forensics.bundle import BundleWriter, CallSample, Codec
 from model_forensics.errors import ModelError, UsageError
 from model_forensics.failure import Failure
 from model_forensics.models import Model, Tap, rows
@@ -34,14 +34,18 @@ class Recorder:
             switched to evaluation for each call and back again: dropout could not be replayed.
         sites: `blocks`, `components`, `heads`, `all`, or a list of names and patterns (see `SiteMap.select`). Sites
             that are named without wildcards must be computed by every call; the others are recorded where they are.
+        codec: how the bundles store tensors: "none", or "arithmetic" for compressed ones, without loss.
 
     Raises:
         UnknownSite: the model has no such site.
     """
 
-    def __init__(self, model: nn.Module | Model, sites: str | Sequence[str] = "blocks") -> None:
+    def __init__(
+        self, model: nn.Module | Model, sites: str | Sequence[str] = "blocks", *, codec: Codec = "none"
+    ) -> None:
         self._model = model if isinstance(model, Model) else Model(model)
         self._model.forget_digests()
+        self._codec: Codec = codec
         self.taps = self._model.sites.select(sites)
         self._required = self._required_names(sites)
 
@@ -89,7 +93,7 @@ class Recorder:
         self, path: str | Path, kind: BundleKind, failure: Failure | None, options: dict[str, Any], position: int = -1
     ) -> Iterator[Recording]:
         reference = _findable(self._model.reference)
-        with BundleWriter(path, kind=kind, failure=failure, model=reference, **options) as writer:
+        with BundleWriter(path, kind=kind, failure=failure, model=reference, codec=self._codec, **options) as writer:
             position = position if failure is None else failure.position
             yield Recording(self._model, self.taps, self._required, writer, position)
 

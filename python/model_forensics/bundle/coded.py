@@ -1,0 +1,268 @@
+"""Tensor files coded with the arithmetic coder: the codec `arithmetic`. Specified in docs/bundle-format.md.
+
+The content is a safetensors file. Its tensors are grouped by dtype, so that the coder can treat exponents, signs and
+mantissas each by itself, and a group is coded in sections of 1 MiB, so that a reader decodes only what it needs and
+takes no more memory for it than the section's size, whatever the stored bytes say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from model_forensics.bundle.schema import CURE
+from model_forensics.bundle.sections import CODER_DTYPES, SECTION, Arrangement, Bytes, Group, Part, differences, sums
+from model_forensics.errors import BundleFormatError, InputRefused
+from model_forensics.files import (
+    DTYPES,
+    MAX_HEADER_BYTES,
+    FileIdentity,
+    SafeTensors,
+    TensorEntry,
+    file_identity,
+    open_regular,
+    open_safetensors,
+    parse_safetensors_header,
+    storage_errors,
+)
+
+MAGIC: Final = b"MFTENSR1"
+CACHED_SECTIONS: Final = 256
+
+_HEAD: Final = 16  # magic and number of sections
+_INDEX_ITEM: Final = 8
+_MOST_OVERHEAD: Final = 1 << 16  # of a stored section over twice its content; more is not read
+
+
+def encode_file(plain: Path, stored: Path) -> None:
+    """Write the coded form of a safetensors file, a section at a time.
+
+    Raises:
+        StorageError: writing failed.
+    """
+    from model_forensics import ops  # noqa: PLC0415 - it loads compilers, which plain bundles do without
+
+    tensors = open_safetensors(plain)
+    arrangement = Arrangement({name: tensors.entry(name) for name in tensors.names})
+    sizes = []
+    with storage_errors(stored), open(stored, "xb") as out:
+        out.write(MAGIC + bytes(_HEAD - len(MAGIC) + _INDEX_ITEM * arrangement.sections))
+        sizes.append(out.write(ops.arithmetic_encode(_header_of(plain), model="static", dtype="bytes")))
+        for group in arrangement.groups:
+            dtype = CODER_DTYPES.get(group.tag, "bytes")
+            for section in range(group.sections):
+                content = np.concatenate([_bytes_of(tensors, part) for part in group.parts(section)])
+                data = differences(content, group.tag).tobytes()
+                sizes.append(out.write(ops.arithmetic_encode(data, model="static", dtype=dtype)))
+        out.seek(len(MAGIC))
+        out.write(np.array([len(sizes), *sizes], "<u8").tobytes())
+
+
+def _header_of(plain: Path) -> bytes:
+    with open(plain, "rb") as stream:
+        length = stream.read(8)
+        return length + stream.read(int.from_bytes(length, "little"))
+
+
+def _bytes_of(tensors: SafeTensors, part: Part) -> Bytes:
+    flat: Bytes = tensors.array(part.name).reshape(-1).view(np.uint8)
+    return flat[part.start : part.stop]
+
+
+class CodedTensors:
+    """A checked, coded safetensors file, with the interface of `SafeTensors`. Thread-safe; holds no open file."""
+
+    def __init__(
+        self, path: Path, identity: FileIdentity, header: bytes, entries: dict[str, TensorEntry], ends: list[int]
+    ) -> None:
+        self.path = path
+        self._identity = identity
+        self._header = header
+        self._entries = entries
+        self._ends = ends  # where section n begins and ends in the file: ends[n], ends[n + 1]
+        self._arrangement = Arrangement(entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Tensor names in the order of the header."""
+        return tuple(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def entry(self, name: str) -> TensorEntry:
+        """Raises BundleFormatError where there is no such tensor."""
+        if name not in self._entries:
+            raise BundleFormatError(f"tensor {name!r} is missing", where=self.path, cure=CURE)
+        return self._entries[name]
+
+    def dtype(self, name: str) -> str:
+        """Safetensors dtype, for example "F32" or "BF16"."""
+        return self.entry(name).tag
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.entry(name).shape
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """Read-only array, decoded; BF16 comes as uint16 bit patterns.
+
+        Raises:
+            BundleFormatError: no such tensor, stored bytes that cannot be decoded, a file that was changed since it was
+                opened, or more content than there is memory.
+        """
+        entry = self.entry(name)
+        return self._decoded(name, 0, entry.stop - entry.start).reshape(entry.shape)
+
+    def rows(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        """`array(name)[start:stop]` for 0 ≤ start ≤ stop ≤ rows, without decoding the rest."""
+        entry = self.entry(name)
+        count, *tail = entry.shape
+        row = (entry.stop - entry.start) // max(1, count)
+        return self._decoded(name, start * row, stop * row).reshape(stop - start, *tail)
+
+    def content_digest(self) -> str:
+        """Digest of the decoded content, a section at a time."""
+        digest = hashlib.sha256(self._header)
+        for name in sorted(self._entries, key=lambda name: (self._entries[name].start, self._entries[name].stop)):
+            size = self._entries[name].stop - self._entries[name].start
+            for start in range(0, size, SECTION):
+                digest.update(self._decoded(name, start, min(size, start + SECTION)).tobytes())
+        return "sha256:" + digest.hexdigest()
+
+    def _decoded(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        """Bytes [start, stop) of a tensor, as a flat read-only array of its items."""
+        try:
+            content = np.empty(stop - start, np.uint8)
+        except MemoryError as problem:
+            raise BundleFormatError(
+                f"tensor {name!r} has {stop - start:,} bytes, more than there is memory", where=self.path, cure=CURE
+            ) from problem
+        filled = 0
+        while filled < stop - start:
+            group, own = self._arrangement.places[name]
+            section, inside = divmod(own + start + filled, SECTION)
+            piece = self._section(group, section)[inside : inside + stop - start - filled]
+            content[filled : filled + piece.size] = piece
+            filled += piece.size
+        content.flags.writeable = False
+        return content.view(DTYPES[self.entry(name).tag])
+
+    def _section(self, group: Group, section: int) -> Bytes:
+        number = group.first + section
+        key = (str(self.path), self._identity, number)
+        cached = _RECENT.get(key)
+        if cached is None:
+            length = group.length(section)
+            with open_regular(self.path) as descriptor:
+                if file_identity(descriptor) != self._identity:
+                    raise BundleFormatError(
+                        "the file was changed after it was checked", where=self.path, cure="Load it again when complete"
+                    )
+                cached = _decode(descriptor, self._ends, number, length, self.path)
+            if cached.size != length:
+                raise _refusal(f"section {number} has {cached.size:,} bytes instead of {length:,}", self.path)
+            cached = sums(cached, group.tag)
+            _RECENT.keep(key, cached)
+        return cached
+
+
+class _RecentSections:
+    """The most recently used sections, decoded: consecutive samples of a site share them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._sections: OrderedDict[Any, Bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any) -> Bytes | None:
+        with self._lock:
+            if key in self._sections:
+                self._sections.move_to_end(key)
+            return self._sections.get(key)
+
+    def keep(self, key: Any, section: Bytes) -> None:
+        with self._lock:
+            self._sections[key] = section
+            if len(self._sections) > self._limit:
+                self._sections.popitem(last=False)
+
+
+_RECENT = _RecentSections(CACHED_SECTIONS)
+
+
+def open_coded(path: Path, content_bytes: int) -> CodedTensors:
+    """Open and check a coded safetensors file; no tensor data is decoded.
+
+    Args:
+        path: the stored file; a link is refused.
+        content_bytes: size of the decoded content, from the manifest.
+
+    Raises:
+        UnsafeFileError: a link or not a regular file.
+        BundleFormatError: missing, truncated, an index or header that does not fit, or what `open_safetensors` refuses.
+    """
+    with open_regular(path) as descriptor:
+        identity = file_identity(descriptor)
+        ends = _section_ends(descriptor, content_bytes, path)
+        header = _decode(descriptor, ends, 0, min(content_bytes, 8 + MAX_HEADER_BYTES), path).tobytes()
+    if len(header) < 8 or int.from_bytes(header[:8], "little") != len(header) - 8:
+        raise _refusal("the first section is no safetensors header", path)
+    _, entries = parse_safetensors_header(header[8:], size=content_bytes, path=path, error=BundleFormatError)
+    sections = Arrangement(entries).sections
+    if len(ends) - 1 != sections:
+        raise _refusal(f"{len(ends) - 1:,} sections where the header needs {sections:,}", path)
+    return CodedTensors(path, identity, header, entries, ends)
+
+
+def _section_ends(descriptor: int, content_bytes: int, path: Path) -> list[int]:
+    """Where the sections begin, and the last one ends; checked against the file's size and the content's."""
+    size = os.fstat(descriptor).st_size
+    head = _read(descriptor, 0, min(_HEAD, size), path)
+    if len(head) < _HEAD or not head.startswith(MAGIC):
+        raise _refusal("not a coded tensor file", path)
+    count = int.from_bytes(head[len(MAGIC) :], "little")
+    if not 1 <= count <= content_bytes // SECTION + len(DTYPES) + 1 or _HEAD + count * _INDEX_ITEM > size:
+        raise _refusal(f"an index of {count:,} sections is out of range", path)
+    index = np.frombuffer(_read(descriptor, _HEAD, _HEAD + count * _INDEX_ITEM, path), "<u8")
+    ends = [_HEAD + count * _INDEX_ITEM]
+    for stored in index.tolist():
+        ends.append(ends[-1] + stored)
+    if ends[-1] != size:
+        raise _refusal(f"the index describes {ends[-1]:,} bytes, the file has {size:,}", path)
+    return ends
+
+
+def _read(descriptor: int, start: int, stop: int, path: Path) -> bytes:
+    """Bytes [start, stop) of the file."""
+    data = bytearray()
+    while len(data) < stop - start:
+        piece = os.pread(descriptor, min(SECTION, stop - start - len(data)), start + len(data))
+        if not piece:
+            raise _refusal("truncated while it was read", path)
+        data += piece
+    return bytes(data)
+
+
+def _decode(descriptor: int, ends: list[int], number: int, limit: int, path: Path) -> Bytes:
+    """The content of a section, of at most `limit` bytes."""
+    from model_forensics import ops  # noqa: PLC0415
+
+    start, stop = ends[number : number + 2]
+    if stop - start > 2 * limit + _MOST_OVERHEAD:
+        raise _refusal(f"section {number} takes {stop - start:,} bytes for at most {limit:,} of content", path)
+    stored = _read(descriptor, start, stop, path)
+    try:
+        return ops.arithmetic_decode(stored, limit=limit)
+    except InputRefused as problem:
+        raise _refusal(f"section {number} cannot be decoded: {problem.what}", path) from problem
+
+
+def _refusal(what: str, path: Path) -> BundleFormatError:
+    return BundleFormatError(what, where=path, cure=CURE)
