@@ -10,6 +10,7 @@ namespace model_forensics {
 void bind_codelength(pybind11::module_& module);
 void bind_entropy(pybind11::module_& module);
 void bind_machine(pybind11::module_& module);
+void bind_patch(pybind11::module_& module);
 void bind_planes(pybind11::module_& module);
 
 }  // namespace model_forensics

@@ -6,5 +6,6 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   model_forensics::bind_machine(module);
   model_forensics::bind_entropy(module);
   model_forensics::bind_planes(module);
+  model_forensics::bind_patch(module);
   model_forensics::bind_codelength(module);
 }

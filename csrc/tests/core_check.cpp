@@ -8,6 +8,7 @@
 
 #include "codelength.hpp"
 #include "entropy.hpp"
+#include "patch.hpp"
 #include "planes.hpp"
 
 namespace mf = model_forensics;
@@ -60,6 +61,20 @@ void planes(std::size_t tokens, std::size_t channels) {
   for (const double bits : per_token) expect(bits == 2.0 * double(channels), "cost per token");
 }
 
+void patches(std::int64_t tokens, std::int64_t features) {
+  const mf::HiddenLayout layout{2, tokens, features, tokens * (features + 1), features + 1};
+  std::vector<std::uint16_t> hidden(static_cast<std::size_t>((2 * tokens - 1) * (features + 1) + features), 7);
+  const std::vector<std::uint16_t> values(static_cast<std::size_t>(tokens * features), 9);
+  const std::vector<std::int64_t> indices{features - 1};
+  const std::vector<mf::PatchEdit> edits{{0, 0, tokens, -1, 0, features, -1, 0, features},
+                                         {1, tokens - 1, 1, -1, 0, 1, 0, -1, 0}};
+  mf::patch_rows<std::uint16_t>(hidden, layout, edits, indices, values);
+  std::int64_t sum = 0;
+  for (const auto word : hidden) sum += word;
+  const std::int64_t untouched = static_cast<std::int64_t>(hidden.size()) - tokens * features - 1;
+  expect(sum == 9 * tokens * features + 7 * untouched, "patches write their words and no others");
+}
+
 void refusals() {
   const std::vector<std::uint8_t> symbols{1, 2, 200};
   std::vector<std::int64_t> counts(48);
@@ -80,6 +95,9 @@ int main() {
   }
   for (const std::size_t tokens : {0U, 1U, 63U}) {
     for (const std::size_t channels : {1U, 7U, 127U}) planes(tokens, channels);
+  }
+  for (const std::int64_t tokens : {1, 3, 40}) {
+    for (const std::int64_t features : {1, 7, 1023}) patches(tokens, features);
   }
   refusals();
   std::puts("core checks hold");

@@ -38,3 +38,10 @@ def codelength_per_channel(
 def codelength_per_token(
     symbols: npt.NDArray[np.uint8], cost: npt.NDArray[np.float32], out: npt.NDArray[np.float64], /
 ) -> None: ...
+def patch_rows(
+    hidden: npt.NDArray[np.unsignedinteger],
+    edits: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int64],
+    values: npt.NDArray[np.unsignedinteger],
+    /,
+) -> None: ...

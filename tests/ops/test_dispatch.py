@@ -66,7 +66,7 @@ def test_gpu_backends_say_that_they_are_not_built(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", ["auto", "numpy", "cuda"])
 def test_gpu_data_is_never_copied_silently(backend: str) -> None:
-    with pytest.raises(BackendUnavailable, match="not built"):
+    with pytest.raises(BackendUnavailable, match=r"not built|on a GPU"):
         ops.histogram(OnGpu(), backend=backend)  # type: ignore[arg-type]
 
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 from model_forensics.ops._codelength import codelength, codelength_adaptive
 from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
 from model_forensics.ops._entropy import entropy_windows
+from model_forensics.ops._patch import PatchEdit, PatchPlan, patch_plan, patch_rows
 from model_forensics.ops._planes import histogram, quantize
 
 __all__ = [
     "Backend",
     "Choice",
+    "PatchEdit",
+    "PatchPlan",
     "backends",
     "chosen",
     "codelength",
     "codelength_adaptive",
     "entropy_windows",
     "histogram",
+    "patch_plan",
+    "patch_rows",
     "quantize",
     "select",
 ]

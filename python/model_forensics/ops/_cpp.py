@@ -8,6 +8,7 @@ from model_forensics._core import (
     compiler,
     entropy_windows,
     histogram,
+    patch_rows,
     quantize_log,
     quantize_uniform,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "compiler",
     "entropy_windows",
     "histogram",
+    "patch_rows",
     "quantize_log",
     "quantize_uniform",
 ]

@@ -1,7 +1,8 @@
 """The one place that picks a backend.
 
-A CPU array goes to the compiled core (`cpp`), then `numba`, then `numpy`; `auto` passes over a backend only for a
-stated reason. A backend asked for by name that cannot serve raises. An exception inside a backend always propagates.
+A CPU array goes to the compiled core (`cpp`), then `numba`, then `numpy`; data on a GPU to the backends of
+`GPU_OPERATIONS` that have the operation; `auto` passes over a backend only for a stated reason. A backend asked for
+by name that cannot serve raises. An exception inside a backend always propagates.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ Backend = Literal["auto", "cpp", "numba", "numpy", "cuda", "triton"]
 
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 CPU_ORDER: Final = ("cpp", "numba", "numpy")
-GPU_BACKENDS: Final = ("cuda", "triton")
+GPU_OPERATIONS: Final[Mapping[str, tuple[Operation, ...]]] = {"cuda": (), "triton": ("patch_rows",)}
+"""GPU backend, in order of preference → the operations that it has. The CPU backends have all of them."""
 AVAILABLE: Final = "available"
 
-_GPU_REASON: Final = "not built: this version has no GPU operations"
 _DLPACK_CPU: Final = 1  # kDLCPU of the DLPack standard
 
 _served: dict[str, str] = {}
@@ -69,7 +70,7 @@ def select(op: str, x: Any, backend: str = "auto") -> Choice:
         backend: "auto", or the name of a backend.
 
     Raises:
-        UsageError: unknown operation or backend, or `x` is not a NumPy array.
+        UsageError: unknown operation or backend.
         BackendUnavailable: the backend cannot serve, with the reason.
     """
     if op not in OPERATIONS:
@@ -78,19 +79,15 @@ def select(op: str, x: Any, backend: str = "auto") -> Choice:
         raise UsageError(
             f"there is no backend '{backend}'", where=op, cure=f"Choose one of {', '.join(get_args(Backend))}"
         )
-    _refuse_gpu_data(op, x)
-    if backend != "auto":
-        module, reason = _load(backend)
-        if module is None:
-            raise BackendUnavailable(f"backend '{backend}' cannot serve: {reason}", where=op, cure=_cure(backend))
-        return Choice(op, backend, module)
+    on_gpu = _on_gpu(x)
     passed_over: dict[str, str] = {}
-    for name in CPU_ORDER:
-        module, reason = _load(name)
+    for name in (backend,) if backend != "auto" else tuple(GPU_OPERATIONS) if on_gpu else CPU_ORDER:
+        module, reason = _serving(name, op, on_gpu)
         if module is not None:
             return Choice(op, name, module, passed_over)
         passed_over[name] = reason
-    raise BackendUnavailable("no backend can serve", where=op, cure=f"Reinstall the package ({passed_over})")
+    told = "; ".join(f"backend '{name}' cannot serve: {reason}" for name, reason in passed_over.items())
+    raise BackendUnavailable(told, where=op, cure=_cure(backend, on_gpu))
 
 
 def record(choice: Choice) -> None:
@@ -105,31 +102,40 @@ def chosen() -> dict[str, str]:
 
 def backends() -> dict[str, dict[str, str]]:
     """Operation → backend → "available", or the reason why it cannot serve. Imports every backend."""
-    state = {name: _load(name)[1] or AVAILABLE for name in (*CPU_ORDER, *GPU_BACKENDS)}
-    return {operation: dict(state) for operation in OPERATIONS}
+    names = (*CPU_ORDER, *GPU_OPERATIONS)
+    return {
+        op: {name: _serving(name, op, name in GPU_OPERATIONS)[1] or AVAILABLE for name in names} for op in OPERATIONS
+    }
 
 
-def _refuse_gpu_data(op: str, x: Any) -> None:
+def _on_gpu(x: Any) -> bool:
     device = getattr(x, "__dlpack_device__", None)
-    if device is not None and int(device()[0]) != _DLPACK_CPU:
-        raise BackendUnavailable(
-            f"the data is on a GPU, and the GPU operations are {_GPU_REASON}",
-            where=op,
-            cure="Copy it to host memory first, for example with tensor.cpu().numpy()",
-        )
+    return device is not None and int(device()[0]) != _DLPACK_CPU
 
 
-def _cure(backend: str) -> str:
+def _serving(name: str, op: str, on_gpu: bool) -> tuple[ModuleType | None, str]:
+    """The module of a backend that can serve `op` on such data and "", or None and the reason why it cannot."""
+    if name not in GPU_OPERATIONS:
+        return (None, "the data is on a GPU") if on_gpu else _load(name)
+    if op not in GPU_OPERATIONS[name]:
+        return None, f"not built: this version has no {op} there"
+    module, reason = _load(name)
+    if module is None or (reason := module.missing(on_gpu)):
+        return None, reason
+    return module, ""
+
+
+def _cure(backend: str, on_gpu: bool) -> str:
+    if on_gpu:
+        return "Copy the data to host memory first, for example with tensor.cpu().numpy()"
     if backend == "cpp":
         return "Install a C++20 compiler and reinstall the package, or use backend='auto'"
-    return "Use backend='auto'"
+    return "Reinstall the package" if backend == "auto" else "Use backend='auto'"
 
 
 @cache
 def _load(name: str) -> tuple[ModuleType | None, str]:
     """The backend's module and "", or None and the reason why it cannot serve."""
-    if name in GPU_BACKENDS:
-        return None, _GPU_REASON
     try:
         with _build_tools_on_path():
             return importlib.import_module(f"model_forensics.ops._{name}"), ""

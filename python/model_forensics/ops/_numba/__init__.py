@@ -6,6 +6,7 @@ Each function has the arguments and the arithmetic of its namesake in `_numpy`, 
 
 from model_forensics.ops._numba.codelength import codelength_per_channel, codelength_per_token
 from model_forensics.ops._numba.entropy import entropy_windows
+from model_forensics.ops._numba.patch import patch_rows
 from model_forensics.ops._numba.planes import histogram, quantize_log, quantize_uniform
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "codelength_per_token",
     "entropy_windows",
     "histogram",
+    "patch_rows",
     "quantize_log",
     "quantize_uniform",
 ]

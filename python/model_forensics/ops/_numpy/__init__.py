@@ -5,6 +5,7 @@ Backends get checked, C-contiguous arrays and fill `out`, which may hold anythin
 
 from model_forensics.ops._numpy.codelength import codelength_per_channel, codelength_per_token
 from model_forensics.ops._numpy.entropy import entropy_windows
+from model_forensics.ops._numpy.patch import patch_rows
 from model_forensics.ops._numpy.planes import histogram, quantize_log, quantize_uniform
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "codelength_per_token",
     "entropy_windows",
     "histogram",
+    "patch_rows",
     "quantize_log",
     "quantize_uniform",
 ]
