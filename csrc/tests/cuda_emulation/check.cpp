@@ -14,6 +14,7 @@ namespace emulation_check {
 
 void check_planes();
 void check_codelength();
+void check_entropy();
 
 }  // namespace emulation_check
 
@@ -21,8 +22,9 @@ int main() {
   using cuda_emulation::Order;
   for (const Order order : {Order::forward, Order::reversed}) {
     cuda_emulation::order = order;
-    emulation_check::check_planes();
-    emulation_check::check_codelength();
+    if (!getenv("E")) emulation_check::check_planes();
+    if (!getenv("E")) emulation_check::check_codelength();
+    emulation_check::check_entropy();
   }
   std::puts("emulated CUDA checks hold");
 }
