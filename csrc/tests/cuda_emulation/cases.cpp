@@ -6,9 +6,6 @@
 
 namespace emulation_check {
 
-namespace {
-
-// Values at, next to and far from the borders of the grid, and every kind of special one.
 float awkward(std::mt19937& random, const cuda::Scale scale, float low, float step, int levels) {
   using Limits = std::numeric_limits<float>;
   const float specials[] = {0.0F, -0.0F, Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN(),
@@ -44,8 +41,6 @@ std::uint8_t defined_symbol(cuda::Scale scale, float value, float low, float ste
   const double position = std::floor((x - double(low)) / double(step));
   return static_cast<std::uint8_t>(std::fmin(std::fmax(position, 0.0), double(levels - 1)));
 }
-
-}  // namespace
 
 Case make_case(cuda::Scale scale, const Shapes& shapes, int levels, unsigned seed) {
   std::mt19937 random(seed);

@@ -49,6 +49,12 @@ struct Case {
   }
 };
 
+// A value at, next to or far from a border of the grid, or a special one.
+float awkward(std::mt19937& random, cuda::Scale scale, float low, float step, int levels);
+
+// The symbol by the plain definition.
+std::uint8_t defined_symbol(cuda::Scale scale, float value, float low, float step, int levels);
+
 Case make_case(cuda::Scale scale, const Shapes& shapes, int levels, unsigned seed);
 
 // Sites of very different shapes, empty ones among them, with all ways in which a tile can be cut short.

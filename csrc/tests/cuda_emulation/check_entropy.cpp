@@ -66,6 +66,8 @@ void check_entropy() {
       check(length, 256, 64, alphabet, 0);
       check(length, 16, 16, alphabet, 16);
       check(length, 13, 5, alphabet, 1);
+      check(length, 24, 16, alphabet, 0);
+      check(length, 32, 24, alphabet, 0);
       check(length, 1, 7, alphabet, 0);
       check(length, 100, 99, alphabet, 0);
     }

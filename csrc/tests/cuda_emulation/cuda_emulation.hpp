@@ -58,7 +58,7 @@ struct Fiber {
   bool done = false;
 };
 
-inline constexpr std::size_t kStack = 256 * 1024;
+inline constexpr std::size_t kStack = 32 * 1024;
 inline constexpr unsigned kWarp = 32;
 
 struct Block {
