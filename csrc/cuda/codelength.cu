@@ -44,6 +44,23 @@ __device__ void load_costs(const Tile& tile, Lanes lanes, const Costs& costs, in
   }
 }
 
+// A warp's part of a token.
+template <int kVector>
+__device__ __forceinline__ std::int64_t row_sum(const std::int32_t (&bits)[kVector]) {
+  std::int32_t sum = 0;
+#pragma unroll
+  for (int j = 0; j < kVector; ++j) sum += bits[j];
+  return __reduce_add_sync(kAllLanes, sum);
+}
+
+template <int kVector>
+__device__ inline std::int64_t wide_row_sum(const std::int32_t (&bits)[kVector]) {
+  std::int64_t sum = 0;
+#pragma unroll
+  for (int j = 0; j < kVector; ++j) sum += bits[j];
+  return warp_sum(sum);
+}
+
 // Adds the tile's totals [channels] to `out`, one entry for every `width` channels of the site; a warp an entry.
 __device__ inline void add_columns(const Tile& tile, const std::int64_t* totals, std::int64_t width,
                                    std::int64_t* out) {
@@ -83,44 +100,65 @@ __device__ void add_sums(const Tile& tile, Lanes lanes, const Shared<kVector>& s
   }
 }
 
+// How far 32-bit sums go. Costs are small as a rule, and then a thread's sums of its share of a tile fit, and so does the
+// sum over a warp's part of a token.
+struct Range {
+  int tokens;        // that a thread may add up
+  bool narrow_rows;  // a warp's part of a token fits
+};
+
+Range range_of(std::int64_t largest, int vector) {
+  constexpr std::int64_t kMost = 0x7FFFFFFF;
+  const std::int64_t tokens = largest == 0 ? kMost : kMost / largest;
+  return {static_cast<int>(smaller(tokens, 1 << 20)), tokens >= kWarp * vector};
+}
+
 template <typename Source, int kVector>
 __global__ void __launch_bounds__(kThreads, kBlocks) codelength_kernel(Source source, DevicePlan plan, int alphabet,
-                                                              Costs costs, Sums sums) {
-  constexpr int kWidth = kVector * kWarp;
+                                                                       Costs costs, Range range, Sums sums) {
+  constexpr unsigned kWidth = kVector * kWarp;
   MODEL_FORENSICS_SHARED(memory);
   const Shared<kVector> shared(memory);
   const Tile tile = find_tile(plan.sites, plan.count, plan.tile_channels, plan.tile_tokens);
-  const Lanes lanes = lanes_of<typename Source::Value, kVector>(tile, source.values);
-  load_costs<kVector>(tile, lanes, costs, alphabet, shared.cost);
+  const Walker<Source, kVector> walker(tile, source);
+  load_costs<kVector>(tile, walker.lanes, costs, alphabet, shared.cost);
   __syncthreads();
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const std::int32_t* const own_costs = shared.cost + lane;
-  const bool per_token = sums.token != nullptr;
+  const std::int32_t* const own_costs = shared.cost + walker.lane;
+  std::int64_t* const own_sums = &shared.warps[walker.warp][walker.lane];
   std::int64_t* const token_sums = sums.token + tile.site.token + tile.first_token;
+  const bool per_token = sums.token != nullptr;
   for (int begin = 0; begin < tile.tokens;) {
     int end = tile.tokens;
     if (sums.block != nullptr) {  // up to where the next row of blocks begins
       const std::int64_t left = sums.blocks.tokens - (tile.first_token + begin) % sums.blocks.tokens;
       end = begin + static_cast<int>(smaller(left, tile.tokens - begin));
     }
-    std::int64_t totals[kVector] = {};
-    walk<Source, kVector>(tile, source, lanes, begin, end, [&](int token, const int (&symbols)[kVector]) {
-      std::int64_t row = 0;
 #pragma unroll
-      for (int j = 0; j < kVector; ++j) {
-        const std::int32_t cost = own_costs[symbols[j] * kWidth + j * kWarp];
-        totals[j] += cost;
-        row += cost;
-      }
-      if (per_token) {
-        row = warp_sum(row);
-        if (lane == 0) add(token_sums + token, row);
-      }
-    });
+    for (int j = 0; j < kVector; ++j) own_sums[j * kWarp] = 0;
+    for (int from = begin; from < end; from += kWarps * range.tokens) {
+      std::int32_t totals[kVector] = {};
+      const auto take = [&](int token, const unsigned(&symbols)[kVector]) {
+        std::int32_t bits[kVector];
 #pragma unroll
-    for (int j = 0; j < kVector; ++j) shared.warps[warp][j * kWarp + lane] = totals[j];
-    add_sums<kVector>(tile, lanes, shared, tile.first_token + begin, sums);
+        for (int j = 0; j < kVector; ++j) bits[j] = own_costs[symbols[j] * kWidth + j * kWarp];
+#pragma unroll
+        for (int j = 0; j < kVector; ++j) totals[j] += bits[j];
+        if (per_token) {
+          const std::int64_t row = range.narrow_rows ? row_sum(bits) : wide_row_sum(bits);
+          if (walker.lane == 0) add(token_sums + token, row);
+        }
+      };
+      const auto correct = [&](int token, int j, unsigned wrong, unsigned right) {
+        const std::int64_t more = std::int64_t{own_costs[right * kWidth + j * kWarp]} -
+                                  own_costs[wrong * kWidth + j * kWarp];
+        own_sums[j * kWarp] += more;
+        if (per_token) add(token_sums + token, more);
+      };
+      walker.walk(from, static_cast<int>(smaller(end, from + std::int64_t{kWarps} * range.tokens)), take, correct);
+#pragma unroll
+      for (int j = 0; j < kVector; ++j) own_sums[j * kWarp] += totals[j];
+    }
+    add_sums<kVector>(tile, walker.lanes, shared, tile.first_token + begin, sums);
     begin = end;
   }
 }
@@ -130,7 +168,7 @@ void launch(Source source, const DevicePlan& plan, int alphabet, const Costs& co
             cudaStream_t stream) {
   const auto kernel = codelength_kernel<Source, kVector>;
   MODEL_FORENSICS_LAUNCH(kernel, plan.tiles, kThreads, Shared<kVector>::bytes(alphabet), stream, source, plan, alphabet,
-                         costs, sums);
+                         costs, range_of(costs.largest, kVector), sums);
 }
 
 }  // namespace

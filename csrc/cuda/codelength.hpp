@@ -7,10 +7,12 @@
 
 namespace model_forensics::cuda {
 
-// cost: [tables, alphabet] in units of 2^-16 bits. tables: [all channels], the table of each channel; null for its own.
+// cost: [tables, alphabet] in units of 2^-16 bits; none is larger than `largest` or smaller than -largest.
+// tables: [all channels], the table of each channel; null for its own.
 struct Costs {
   const std::int32_t* cost = nullptr;
   const std::int32_t* tables = nullptr;
+  std::int64_t largest = 0x7FFFFFFF;
 };
 
 // Sums in units of 2^-16 bits; exact, so the order of the additions does not matter. Null where nobody asks.

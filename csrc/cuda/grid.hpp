@@ -7,6 +7,17 @@
 
 namespace model_forensics::cuda {
 
+// Denormals count as zero, -Inf.
+__device__ __forceinline__ float hardware_log2(float value) {
+#if defined(__CUDACC__)
+  float result;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(value));
+  return result;
+#else
+  return cuda_emulation::hardware_log2(value);
+#endif
+}
+
 // log2 of a positive finite double by the fixed sequence of IEEE operations that every backend uses. Built with
 // --fmad=false (here) and -ffp-contract=off (emulation): a fused multiply-add would give other bits.
 __device__ inline double log2_exact_order(double value) {
@@ -40,8 +51,9 @@ __device__ inline unsigned exact_level(float value, float low, float step, int l
 // One channel's grid, prepared so that position = x * scale + offset in float32.
 //
 // How far that can be from the exact position P, with a = 1/step, b = -low/step, and v = x or log2|x|:
-//   v:       on the logarithmic scale __log2f is off by at most 2^-22 for |x| in [0.5, 2], and by 2 units in the last
-//            place, 2^-22 |v|, elsewhere (CUDA C++ programming guide); so the position by (1 + |v|) a 2^-22.
+//   v:       on the logarithmic scale the hardware's log2 is off by at most 2^-22 for |x| in [0.5, 2], and by 2 units in
+//            the last place, 2^-22 |v|, elsewhere (__log2f in the CUDA C++ programming guide); so the position by
+//            (1 + |v|) a 2^-22.
 //   scale:   a rounded to float32, 2^-24 a|v|.    offset: b rounded, 2^-24 |b|.
 //   fmaf:    one rounding, 2^-24 (a|v| + |b|) and a little.
 //   P:       three float64 roundings, below 2^-50 (a|v| + |b|).
@@ -63,15 +75,15 @@ __device__ inline ChannelGrid channel_grid(float low, float step) {
 
 // The level, and whether it is certain to be the exact one. The borders below 0 and above the last level do not count,
 // so positions are first moved to the middle of the outermost levels; no level is certain with a bound of half a level
-// or more, and comparisons with NaN (infinite scale, zero on the logarithmic scale, NaN values) say "not certain".
+// or more. Infinite or NaN bounds (zero and denormals on the logarithmic scale, NaN and Inf values, a scale or offset
+// beyond float32) fail the comparison, which says "not certain".
 __device__ __forceinline__ bool near_level(float value, const ChannelGrid& grid, float last_middle, bool logarithmic,
                                            unsigned& level) {
-  const float v = logarithmic ? __log2f(fabsf(value)) : value;
+  const float v = logarithmic ? hardware_log2(fabsf(value)) : value;
   const float position = fminf(fmaxf(fmaf(v, grid.scale, grid.offset), 0.5F), last_middle);
   level = static_cast<unsigned>(position);
   const float from_middle = fabsf(position - static_cast<float>(level) - 0.5F);
-  const float bound = fmaf(fabsf(v), grid.scale, grid.slack) * 0x1p-20F;
-  return from_middle + bound < 0.5F;
+  return fmaf(fmaf(fabsf(v), grid.scale, grid.slack), 0x1p-20F, from_middle) < 0.5F;
 }
 
 }  // namespace model_forensics::cuda

@@ -9,28 +9,29 @@ namespace model_forensics::cuda {
 namespace {
 
 template <typename Source>
-__global__ void __launch_bounds__(kThreads, kBlocks) quantize_kernel(Source source, DevicePlan plan, std::uint8_t* symbols) {
+__global__ void __launch_bounds__(kThreads, kBlocks) quantize_kernel(Source source, DevicePlan plan,
+                                                                     std::uint8_t* symbols) {
   constexpr int kVector = kWideTile / kWarp;
   const Tile tile = find_tile(plan.sites, plan.count, plan.tile_channels, plan.tile_tokens);
-  const Lanes lanes = lanes_of<typename Source::Value, kVector>(tile, source.values);
-  std::uint8_t* const first = symbols + tile.site.value + tile.first_token * tile.site.channels + tile.first_channel;
-  const bool packed = lanes.vector && reinterpret_cast<std::uintptr_t>(symbols + tile.site.value) % kVector == 0;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  walk<Source, kVector>(tile, source, lanes, 0, tile.tokens,
-                        [&](int token, const int (&found)[kVector]) {
-    std::uint8_t* row = first + token * tile.site.channels;
+  const Walker<Source, kVector> walker(tile, source);
+  std::uint8_t* const own = symbols + (walker.own - source.values);
+  const bool packed = walker.lanes.vector && reinterpret_cast<std::uintptr_t>(own) % kVector == 0;
+  const auto take = [&](int token, const unsigned(&found)[kVector]) {
+    std::uint8_t* const row = own + token * walker.width;
     if (packed) {
       Pack<std::uint8_t, kVector> pack;
 #pragma unroll
       for (int j = 0; j < kVector; ++j) pack.item[j] = static_cast<std::uint8_t>(found[j]);
-      if (lane * kVector < tile.channels) *reinterpret_cast<Pack<std::uint8_t, kVector>*>(row + lane * kVector) = pack;
-    } else {
-#pragma unroll
-      for (int j = 0; j < kVector; ++j) {
-        const int channel = lanes.template channel<kVector>(lane, j);
-        if (channel < tile.channels) row[channel] = static_cast<std::uint8_t>(found[j]);
-      }
+      if (walker.exist != 0) *reinterpret_cast<Pack<std::uint8_t, kVector>*>(row) = pack;
+      return;
     }
+#pragma unroll
+    for (int j = 0; j < kVector; ++j) {
+      if ((walker.exist >> j) & 1U) row[walker.channel(j) - walker.channel(0)] = static_cast<std::uint8_t>(found[j]);
+    }
+  };
+  walker.walk(0, tile.tokens, take, [&](int token, int j, unsigned, unsigned right) {
+    own[token * walker.width + walker.channel(j) - walker.channel(0)] = static_cast<std::uint8_t>(right);
   });
 }
 
@@ -38,25 +39,29 @@ __global__ void __launch_bounds__(kThreads, kBlocks) quantize_kernel(Source sour
 // meet at one address; then added to the result.
 template <typename Source, int kVector>
 __global__ void __launch_bounds__(kThreads, kBlocks) histogram_kernel(Source source, DevicePlan plan, int alphabet,
-                                                             std::int64_t* counts) {
-  constexpr int kWidth = kVector * kWarp;
+                                                                      std::int64_t* counts) {
+  constexpr unsigned kWidth = kVector * kWarp;
   MODEL_FORENSICS_SHARED(shared);
   auto* const table = reinterpret_cast<unsigned*>(shared);
   const int thread = static_cast<int>(threadIdx.x);
-  for (int i = thread; i < alphabet * kWidth; i += kThreads) table[i] = 0;
+  for (int i = thread; i < alphabet * static_cast<int>(kWidth); i += kThreads) table[i] = 0;
   __syncthreads();
   const Tile tile = find_tile(plan.sites, plan.count, plan.tile_channels, plan.tile_tokens);
-  const Lanes lanes = lanes_of<typename Source::Value, kVector>(tile, source.values);
-  const int lane = thread % kWarp;
-  walk<Source, kVector>(tile, source, lanes, 0, tile.tokens,
-                        [&](int, const int (&symbols)[kVector]) {
+  const Walker<Source, kVector> walker(tile, source);
+  unsigned* const own = table + walker.lane;
+  const auto take = [&](int, const unsigned(&symbols)[kVector]) {
 #pragma unroll
-    for (int j = 0; j < kVector; ++j) atomicAdd(&table[symbols[j] * kWidth + j * kWarp + lane], 1U);
+    for (int j = 0; j < kVector; ++j) atomicAdd(own + symbols[j] * kWidth + j * kWarp, 1U);
+  };
+  walker.walk(0, tile.tokens, take, [&](int, int j, unsigned wrong, unsigned right) {
+    atomicAdd(own + wrong * kWidth + j * kWarp, ~0U);  // one less
+    atomicAdd(own + right * kWidth + j * kWarp, 1U);
   });
   __syncthreads();
-  std::int64_t* const first = counts + (tile.site.channel + tile.first_channel) * alphabet;
+  std::int64_t* const first = counts + walker.first_channel * alphabet;
   for (int i = thread; i < tile.channels * alphabet; i += kThreads) {
-    const unsigned count = table[i % alphabet * kWidth + lanes.template slot<kVector>(i / alphabet)];
+    const int slot = walker.lanes.template slot<kVector>(i / alphabet);
+    const unsigned count = table[i % alphabet * static_cast<int>(kWidth) + slot];
     if (count != 0) add(first + i, static_cast<std::int64_t>(count));
   }
 }

@@ -11,7 +11,7 @@ namespace model_forensics::cuda {
 inline constexpr int kThreads = 256;
 inline constexpr int kWarps = kThreads / kWarp;
 inline constexpr int kBlocks = 4;  // of threads that should fit on a multiprocessor: at most 64 registers a thread
-inline constexpr int kRows = 2;  // tokens that a warp has in flight; their symbols share one 64-bit register
+inline constexpr int kRows = 2;  // tokens that a warp has in flight
 
 // The tile of this block.
 struct Tile {
@@ -71,94 +71,93 @@ __device__ inline Lanes lanes_of(const Tile& tile, const Value* values) {
   return {kVector > 1 && tile.site.channels % kVector == 0 && address % (sizeof(Value) * kVector) == 0};
 }
 
-// Channels that do not exist read as zero.
-template <typename Value, int kVector>
-__device__ __forceinline__ void load_row(const Value* row, Lanes lanes, int lane, int channels,
-                                         Pack<Value, kVector>& pack) {
-  if (lanes.vector) {
-    if (lane * kVector < channels) {
-      pack = *reinterpret_cast<const Pack<Value, kVector>*>(row + lane * kVector);
-    } else {
-#pragma unroll
-      for (int j = 0; j < kVector; ++j) pack.item[j] = Value{};
-    }
-  } else {
+// What a thread needs to walk over its channels of a tile.
+template <typename Source, int kVector>
+struct Walker {
+  using Value = typename Source::Value;
+
+  const Source& source;
+  Lanes lanes;
+  int lane, warp;
+  std::int64_t first_channel;  // of the tile, through all sites
+  std::int64_t width;          // values from one token to the next
+  const Value* own;            // the thread's first value of the tile's first token
+  unsigned exist;              // bit j: item j of the thread is a channel
+  typename Source::template Channels<kVector> channels;
+
+  __device__ Walker(const Tile& tile, const Source& from)
+      : source(from),
+        lanes(lanes_of<Value, kVector>(tile, from.values)),
+        lane(static_cast<int>(threadIdx.x) % kWarp),
+        warp(static_cast<int>(threadIdx.x) / kWarp),
+        first_channel(tile.site.channel + tile.first_channel),
+        width(tile.site.channels),
+        own(from.values + tile.site.value + tile.first_token * width + tile.first_channel + channel(0)),
+        exist(0) {
 #pragma unroll
     for (int j = 0; j < kVector; ++j) {
-      pack.item[j] = j * kWarp + lane < channels ? row[j * kWarp + lane] : Value{};
+      const bool exists = channel(j) < tile.channels;
+      exist |= exists ? 1U << j : 0U;
+      channels.prepare(source, first_channel + (exists ? channel(j) : 0), j);
     }
   }
-}
 
-// Bit r * kVector + j for each item j of a row that is a channel of the tile.
-template <int kVector>
-__device__ inline unsigned existing(Lanes lanes, int lane, int channels) {
-  unsigned bits = 0;
-#pragma unroll
-  for (int j = 0; j < kVector; ++j) {
-    if (lanes.template channel<kVector>(lane, j) < channels) bits |= 1U << j;
-  }
-#pragma unroll
-  for (int r = 1; r < kRows; ++r) bits |= bits << kVector;
-  return bits;
-}
+  // Of the tile.
+  __device__ __forceinline__ int channel(int j) const { return lanes.template channel<kVector>(lane, j); }
 
-// Calls body(token, symbols[kVector]) for this warp's share of the tokens `begin` to `end` of the tile. All 32 lanes of a
-// warp are in each call, those without a channel too.
-//
-// A symbol that its cheap way leaves in doubt is made again the exact way, after the others and in one place: a loop over
-// the few in doubt costs less than the registers and the divergence of a slow branch at every symbol.
-template <typename Source, int kVector, typename Body>
-__device__ __forceinline__ void walk(const Tile& tile, const Source& source, Lanes lanes, int begin, int end, Body body) {
-  using Value = typename Source::Value;
-  static_assert(kRows * kVector <= 8, "the symbols of all rows fit into 64 bits");
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const std::int64_t next = kWarps * tile.site.channels;
-  const std::int64_t first_channel = tile.site.channel + tile.first_channel;
-  const unsigned exist = existing<kVector>(lanes, lane, tile.channels);
-  typename Source::template Channels<kVector> channels;
-#pragma unroll
-  for (int j = 0; j < kVector; ++j) {
-    channels.prepare(source, first_channel, (exist >> j) & 1U ? lanes.template channel<kVector>(lane, j) : 0, j);
-  }
-  const Value* row = source.values + tile.site.value + (tile.first_token + begin + warp) * tile.site.channels +
-                     tile.first_channel;
-  for (int token = begin + warp; token < end; token += kWarps * kRows, row += kRows * next) {
-    Pack<Value, kVector> rows[kRows];
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (token + r * kWarps < end) load_row(row + r * next, lanes, lane, tile.channels, rows[r]);
+  // Channels that do not exist read as one: nobody looks at their symbol, and one is seldom uncertain.
+  __device__ __forceinline__ void load(const Value* row, Pack<Value, kVector>& pack) const {
+    if (lanes.vector && exist != 0) {
+      pack = *reinterpret_cast<const Pack<Value, kVector>*>(row);
+      return;
     }
-    std::uint64_t symbols = 0;
-    unsigned doubt = 0;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (token + r * kWarps >= end) break;
+    for (int j = 0; j < kVector; ++j) pack.item[j] = (exist >> j) & 1U ? row[j * kWarp] : Value{1};
+  }
+
+  // Calls take(token, symbols[kVector]) for this warp's share of the tokens `begin` to `end` of the tile, all 32 lanes
+  // together, those without a channel too. Afterwards, for the few symbols that were wrong, correct(token, j, wrong,
+  // right). Correcting costs less than a slow branch at every symbol: registers, and warps of which one lane is slow.
+  template <typename Take, typename Correct>
+  __device__ __forceinline__ void walk(int begin, int end, Take take, Correct correct) const {
+    const Value* row = own + (begin + warp) * width;
+    for (int token = begin + warp; token < end; token += kWarps * kRows, row += kWarps * kRows * width) {
+      Pack<Value, kVector> rows[kRows];
 #pragma unroll
-      for (int j = 0; j < kVector; ++j) {
-        unsigned symbol = 0;
-        const int item = r * kVector + j;
-        if (!channels.near(source, rows[r].item[j], j, symbol)) doubt |= 1U << item;
-        symbols |= static_cast<std::uint64_t>(symbol) << (8 * item);
+      for (int r = 0; r < kRows; ++r) {
+        if (token + r * kWarps < end) load(row + r * kWarps * width, rows[r]);
+      }
+      bool certain = true;
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        if (token + r * kWarps >= end) break;
+        unsigned symbols[kVector];
+#pragma unroll
+        for (int j = 0; j < kVector; ++j) {
+          const bool sure = channels.near(source, rows[r].item[j], j, symbols[j]);
+          certain = certain && sure;
+        }
+        take(token + r * kWarps, symbols);
+      }
+      if (!certain) {
+        for (int r = 0; r < kRows && token + r * kWarps < end; ++r) check(row, token, r, correct);
       }
     }
-    for (doubt &= exist; doubt != 0; doubt &= doubt - 1) {
-      const int item = __ffs(static_cast<int>(doubt)) - 1;
-      const int channel = lanes.template channel<kVector>(lane, item % kVector);
-      const unsigned symbol = source.exact(row[item / kVector * next + channel], first_channel + channel);
-      symbols &= ~(std::uint64_t{0xFF} << (8 * item));
-      symbols |= static_cast<std::uint64_t>(symbol) << (8 * item);
-    }
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (token + r * kWarps >= end) break;
-      int own[kVector];
-#pragma unroll
-      for (int j = 0; j < kVector; ++j) own[j] = static_cast<int>((symbols >> (8 * (r * kVector + j))) & 0xFF);
-      body(token + r * kWarps, own);
+  }
+
+  template <typename Correct>
+  __device__ void check(const Value* row, int token, int r, Correct correct) const {
+#pragma unroll 1
+    for (int j = 0; j < kVector; ++j) {
+      if (((exist >> j) & 1U) == 0) continue;
+      const std::int64_t through_all = first_channel + channel(j);
+      const Value value = row[r * kWarps * width + channel(j) - channel(0)];
+      unsigned before = 0;
+      if (source.near_again(value, through_all, before)) continue;
+      const unsigned right = source.exact(value, through_all);
+      if (right != before) correct(token + r * kWarps, j, before, right);
     }
   }
-}
+};
 
 }  // namespace model_forensics::cuda

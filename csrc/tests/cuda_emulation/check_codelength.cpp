@@ -42,12 +42,13 @@ void check(Case made, unsigned seed, cuda::Blocks blocks) {
     for (std::size_t c = 0; c < made.low.size(); ++c) tables.push_back(static_cast<std::int32_t>(random() % 3));
   }
   std::vector<std::int32_t> cost((shared_tables ? 3 : made.low.size()) * std::size_t(made.alphabet));
-  for (auto& entry : cost) entry = static_cast<std::int32_t>(random());  // up to the largest that fit
+  const std::int64_t largest = seed % 3 == 0 ? 0x7FFFFFFF : seed % 3 == 1 ? 100000000 : 1000000;
+  for (auto& entry : cost) entry = static_cast<std::int32_t>(std::int64_t(random()) % (2 * largest + 1) - largest);
   const cuda::Plan plan = made.plan(cuda::tile_channels(made.alphabet), blocks);
   const Result wanted = plain_sums(made, cost, tables, plan, blocks);
   Result sums{std::vector<std::int64_t>(wanted.channel.size()), std::vector<std::int64_t>(wanted.token.size()),
               std::vector<std::int64_t>(wanted.site.size()), std::vector<std::int64_t>(wanted.block.size())};
-  const cuda::Costs costs{cost.data(), shared_tables ? tables.data() : nullptr};
+  const cuda::Costs costs{cost.data(), shared_tables ? tables.data() : nullptr, largest};
   cuda::codelength(made.input(), device_plan(plan), costs,
                    {sums.channel.data(), sums.token.data(), sums.site.data(), sums.block.data(), blocks}, nullptr);
   expect(sums == wanted, "codelength, all sums in one pass");

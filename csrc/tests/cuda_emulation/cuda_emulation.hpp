@@ -178,6 +178,17 @@ inline void launch(std::int64_t blocks, unsigned threads, std::size_t shared, st
   }
 }
 
+// The hardware's approximation at its worst: off by the documented bound (2^-22 from 0.5 to 2, 2 units in the last place
+// elsewhere), to the side that the lowest bit of the argument says. Code that holds here holds on every GPU.
+inline float hardware_log2(float value) {
+  if (value < 0x1p-126F) return -HUGE_VALF;
+  const double exact = std::log2(static_cast<double>(value));
+  if (!std::isfinite(exact)) return static_cast<float>(exact);
+  const double unit = std::ldexp(1.0, std::ilogb(exact == 0.0 ? 1.0 : exact) - 23);
+  const double bound = value >= 0.5F && value <= 2.0F ? std::ldexp(1.0, -22) : 2 * unit;
+  return static_cast<float>((std::bit_cast<std::uint32_t>(value) & 1U) != 0 ? exact + bound : exact - bound);
+}
+
 template <typename T>
 T exchange(T value, unsigned from_lane) {
   static_assert(sizeof(T) <= sizeof(std::uint64_t));
@@ -208,6 +219,14 @@ T __shfl_xor_sync(unsigned, T value, int mask) {
 template <typename T>
 T __shfl_sync(unsigned, T value, int lane) {
   return cuda_emulation::exchange(value, static_cast<unsigned>(lane));
+}
+
+inline int __reduce_add_sync(unsigned mask, int value) {
+  unsigned sum = 0;
+  for (int lane = 0; lane < static_cast<int>(cuda_emulation::kWarp); ++lane) {
+    sum += static_cast<unsigned>(__shfl_sync(mask, value, lane));
+  }
+  return static_cast<int>(sum);
 }
 
 inline unsigned __ballot_sync(unsigned, bool holds) {
@@ -241,16 +260,6 @@ inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline long long __double_as_longlong(double value) { return std::bit_cast<long long>(value); }
 inline double __longlong_as_double(long long bits) { return std::bit_cast<double>(bits); }
-
-// The hardware's approximation at its worst: off by the documented bound (2^-22 from 0.5 to 2, 2 units in the last place
-// elsewhere), to the side that the lowest bit of the argument says. Code that holds here holds on every GPU.
-inline float __log2f(float value) {
-  const double exact = std::log2(static_cast<double>(value));
-  if (!std::isfinite(exact)) return static_cast<float>(exact);
-  const double unit = std::ldexp(1.0, std::ilogb(exact == 0.0 ? 1.0 : exact) - 23);
-  const double bound = value >= 0.5F && value <= 2.0F ? std::ldexp(1.0, -22) : 2 * unit;
-  return static_cast<float>((__float_as_uint(value) & 1U) != 0 ? exact + bound : exact - bound);
-}
 
 #define MODEL_FORENSICS_LAUNCH(kernel, blocks, threads, shared, stream, ...) \
   (static_cast<void>(stream),                                                  \
