@@ -8,7 +8,7 @@ namespace model_forensics::cuda {
 
 namespace {
 
-// Shared memory of a block: sums of each warp and of the tile, then the costs [alphabet, slots].
+// Shared memory of a block: its tile, sums of each warp and of the tile, then the costs [alphabet, slots].
 template <int kVector>
 struct Shared {
   static constexpr int kWidth = kVector * kWarp;
@@ -17,10 +17,10 @@ struct Shared {
   std::int32_t* cost;
 
   static constexpr std::size_t bytes(int alphabet) {
-    return sizeof(std::int64_t) * kWidth * (kWarps + 1) + sizeof(std::int32_t) * kWidth * alphabet;
+    return kTileBytes + sizeof(std::int64_t) * kWidth * (kWarps + 1) + sizeof(std::int32_t) * kWidth * alphabet;
   }
   __device__ explicit Shared(unsigned char* memory)
-      : warps(reinterpret_cast<std::int64_t(*)[kWidth]>(memory)),
+      : warps(reinterpret_cast<std::int64_t(*)[kWidth]>(memory + kTileBytes)),
         totals(&warps[kWarps][0]),
         cost(reinterpret_cast<std::int32_t*>(totals + kWidth)) {}
 };
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) codelength_kernel(Source so
   constexpr unsigned kWidth = kVector * kWarp;
   MODEL_FORENSICS_SHARED(memory);
   const Shared<kVector> shared(memory);
-  const Tile tile = find_tile(plan.sites, plan.count, plan.tile_channels, plan.tile_tokens);
+  const Tile& tile = shared_tile(memory, plan);
   const Walker<Source, kVector> walker(tile, source);
   load_costs<kVector>(tile, walker.lanes, costs, alphabet, shared.cost);
   __syncthreads();

@@ -12,7 +12,8 @@ template <typename Source>
 __global__ void __launch_bounds__(kThreads, kBlocks) quantize_kernel(Source source, DevicePlan plan,
                                                                      std::uint8_t* symbols) {
   constexpr int kVector = kWideTile / kWarp;
-  const Tile tile = find_tile(plan.sites, plan.count, plan.tile_channels, plan.tile_tokens);
+  MODEL_FORENSICS_SHARED(memory);
+  const Tile& tile = shared_tile(memory, plan);
   const Walker<Source, kVector> walker(tile, source);
   std::uint8_t* const own = symbols + (walker.own - source.values);
   const bool packed = walker.lanes.vector && reinterpret_cast<std::uintptr_t>(own) % kVector == 0;
@@ -41,12 +42,11 @@ template <typename Source, int kVector>
 __global__ void __launch_bounds__(kThreads, kBlocks) histogram_kernel(Source source, DevicePlan plan, int alphabet,
                                                                       std::int64_t* counts) {
   constexpr unsigned kWidth = kVector * kWarp;
-  MODEL_FORENSICS_SHARED(shared);
-  auto* const table = reinterpret_cast<unsigned*>(shared);
+  MODEL_FORENSICS_SHARED(memory);
+  auto* const table = reinterpret_cast<unsigned*>(memory + kTileBytes);
   const int thread = static_cast<int>(threadIdx.x);
   for (int i = thread; i < alphabet * static_cast<int>(kWidth); i += kThreads) table[i] = 0;
-  __syncthreads();
-  const Tile tile = find_tile(plan.sites, plan.count, plan.tile_channels, plan.tile_tokens);
+  const Tile& tile = shared_tile(memory, plan);  // waits for all threads
   const Walker<Source, kVector> walker(tile, source);
   unsigned* const own = table + walker.lane;
   const auto take = [&](int, const unsigned(&symbols)[kVector]) {
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) histogram_kernel(Source sou
     atomicAdd(own + right * kWidth + j * kWarp, 1U);
   });
   __syncthreads();
-  std::int64_t* const first = counts + walker.first_channel * alphabet;
+  std::int64_t* const first = counts + walker.first_channel() * alphabet;
   for (int i = thread; i < tile.channels * alphabet; i += kThreads) {
     const int slot = walker.lanes.template slot<kVector>(i / alphabet);
     const unsigned count = table[i % alphabet * static_cast<int>(kWidth) + slot];
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) histogram_kernel(Source sou
 template <int kVector, typename Source>
 void launch_histogram(Source source, const DevicePlan& plan, int alphabet, std::int64_t* counts, cudaStream_t stream) {
   const auto kernel = histogram_kernel<Source, kVector>;
-  const std::size_t shared = sizeof(unsigned) * static_cast<std::size_t>(alphabet) * kVector * kWarp;
+  const std::size_t shared = kTileBytes + sizeof(unsigned) * static_cast<std::size_t>(alphabet) * kVector * kWarp;
   MODEL_FORENSICS_LAUNCH(kernel, plan.tiles, kThreads, shared, stream, source, plan, alphabet, counts);
 }
 
@@ -82,7 +82,7 @@ void quantize(const Input& input, const DevicePlan& plan, std::uint8_t* symbols,
   with_source(input, [&](auto source) {
     if constexpr (!std::is_same_v<decltype(source), SymbolSource>) {
       const auto kernel = quantize_kernel<decltype(source)>;
-      MODEL_FORENSICS_LAUNCH(kernel, plan.tiles, kThreads, 0, stream, source, plan, symbols);
+      MODEL_FORENSICS_LAUNCH(kernel, plan.tiles, kThreads, kTileBytes, stream, source, plan, symbols);
     }
   });
   check_launch();

@@ -3,6 +3,7 @@
 
 #include "device.hpp"
 #include "grid.hpp"
+#include "planes.hpp"
 #include "sites.hpp"
 #include "source.hpp"
 
@@ -21,13 +22,12 @@ struct Tile {
   int tokens, channels;                     // that exist; channels from 1 to 32 * kVector
 };
 
-__device__ inline Tile find_tile(const Site* sites, std::int64_t count, std::int64_t tile_channels,
-                                 std::int64_t tile_tokens) {
+__device__ inline Tile find_tile(const DevicePlan& plan) {
   const auto index = static_cast<std::int64_t>(blockIdx.x);
   std::int64_t low = 0;  // the last site whose first tile is not after `index`; empty sites are passed over
-  for (std::int64_t high = count; high - low > 1;) {
+  for (std::int64_t high = plan.count; high - low > 1;) {
     const std::int64_t middle = (low + high) / 2;
-    if (sites[middle].tile <= index) {
+    if (plan.sites[middle].tile <= index) {
       low = middle;
     } else {
       high = middle;
@@ -35,14 +35,25 @@ __device__ inline Tile find_tile(const Site* sites, std::int64_t count, std::int
   }
   Tile tile;
   tile.index = low;
-  tile.site = sites[low];
-  const std::int64_t across = (tile.site.channels + tile_channels - 1) / tile_channels;
+  tile.site = plan.sites[low];
+  const std::int64_t across = (tile.site.channels + plan.tile_channels - 1) / plan.tile_channels;
   const std::int64_t inside = index - tile.site.tile;
-  tile.first_channel = inside % across * tile_channels;
-  tile.first_token = inside / across * tile_tokens;
-  tile.tokens = static_cast<int>(smaller(tile.site.tokens - tile.first_token, tile_tokens));
-  tile.channels = static_cast<int>(smaller(tile.site.channels - tile.first_channel, tile_channels));
+  tile.first_channel = inside % across * plan.tile_channels;
+  tile.first_token = inside / across * plan.tile_tokens;
+  tile.tokens = static_cast<int>(smaller(tile.site.tokens - tile.first_token, plan.tile_tokens));
+  tile.channels = static_cast<int>(smaller(tile.site.channels - tile.first_channel, plan.tile_channels));
   return tile;
+}
+
+// The block's tile at the beginning of its shared memory: it is looked at too seldom to keep it in registers.
+inline constexpr int kTileBytes = 128;
+static_assert(sizeof(Tile) <= kTileBytes);
+
+__device__ inline const Tile& shared_tile(unsigned char* memory, const DevicePlan& plan) {
+  auto* const tile = reinterpret_cast<Tile*>(memory);
+  if (threadIdx.x == 0) *tile = find_tile(plan);
+  __syncthreads();
+  return *tile;
 }
 
 template <typename Value, int kVector>
@@ -76,21 +87,21 @@ template <typename Source, int kVector>
 struct Walker {
   using Value = typename Source::Value;
 
+  const Tile& tile;
   const Source& source;
   Lanes lanes;
   int lane, warp;
-  std::int64_t first_channel;  // of the tile, through all sites
   std::int64_t width;          // values from one token to the next
   const Value* own;            // the thread's first value of the tile's first token
   unsigned exist;              // bit j: item j of the thread is a channel
   typename Source::template Channels<kVector> channels;
 
-  __device__ Walker(const Tile& tile, const Source& from)
-      : source(from),
+  __device__ Walker(const Tile& of, const Source& from)
+      : tile(of),
+        source(from),
         lanes(lanes_of<Value, kVector>(tile, from.values)),
         lane(static_cast<int>(threadIdx.x) % kWarp),
         warp(static_cast<int>(threadIdx.x) / kWarp),
-        first_channel(tile.site.channel + tile.first_channel),
         width(tile.site.channels),
         own(from.values + tile.site.value + tile.first_token * width + tile.first_channel + channel(0)),
         exist(0) {
@@ -98,9 +109,12 @@ struct Walker {
     for (int j = 0; j < kVector; ++j) {
       const bool exists = channel(j) < tile.channels;
       exist |= exists ? 1U << j : 0U;
-      channels.prepare(source, first_channel + (exists ? channel(j) : 0), j);
+      channels.prepare(source, first_channel() + (exists ? channel(j) : 0), j);
     }
   }
+
+  // The tile's first channel, counted through all sites.
+  __device__ std::int64_t first_channel() const { return tile.site.channel + tile.first_channel; }
 
   // Of the tile.
   __device__ __forceinline__ int channel(int j) const { return lanes.template channel<kVector>(lane, j); }
@@ -150,7 +164,7 @@ struct Walker {
 #pragma unroll 1
     for (int j = 0; j < kVector; ++j) {
       if (((exist >> j) & 1U) == 0) continue;
-      const std::int64_t through_all = first_channel + channel(j);
+      const std::int64_t through_all = first_channel() + channel(j);
       const Value value = row[r * kWarps * width + channel(j) - channel(0)];
       unsigned before = 0;
       if (source.near_again(value, through_all, before)) continue;
