@@ -102,8 +102,9 @@ void bind_operations(py::module_& module) {
     histogram(input, plan, at<std::int64_t>(counts), stream_at(stream));
   });
   module.def("codelength", [](const Input& input, const DevicePlan& plan, Address cost, Address tables,
-                              const Sums& sums, Address stream) {
-    codelength(input, plan, {at<const std::int32_t>(cost), at<const std::int32_t>(tables)}, sums, stream_at(stream));
+                              std::int64_t largest, const Sums& sums, Address stream) {
+    const Costs costs{at<const std::int32_t>(cost), at<const std::int32_t>(tables), largest};
+    codelength(input, plan, costs, sums, stream_at(stream));
   });
   module.def("entropy_windows",
              [](Address symbols, Address rows, std::int64_t count, std::int64_t sections, std::int64_t section_windows,

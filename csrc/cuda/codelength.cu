@@ -114,7 +114,7 @@ Range range_of(std::int64_t largest, int vector) {
 }
 
 template <typename Source, int kVector>
-__global__ void __launch_bounds__(kThreads, kBlocks) codelength_kernel(Source source, DevicePlan plan, int alphabet,
+__global__ void __launch_bounds__(kThreads, Source::kBlocks) codelength_kernel(Source source, DevicePlan plan, int alphabet,
                                                                        Costs costs, Range range, Sums sums) {
   constexpr unsigned kWidth = kVector * kWarp;
   MODEL_FORENSICS_SHARED(memory);

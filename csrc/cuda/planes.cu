@@ -9,7 +9,7 @@ namespace model_forensics::cuda {
 namespace {
 
 template <typename Source>
-__global__ void __launch_bounds__(kThreads, kBlocks) quantize_kernel(Source source, DevicePlan plan,
+__global__ void __launch_bounds__(kThreads, Source::kBlocks) quantize_kernel(Source source, DevicePlan plan,
                                                                      std::uint8_t* symbols) {
   constexpr int kVector = kWideTile / kWarp;
   MODEL_FORENSICS_SHARED(memory);
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) quantize_kernel(Source sour
 // Counts of the tile in shared memory [alphabet, slots], where neither two lanes of a warp nor, for long, two warps
 // meet at one address; then added to the result.
 template <typename Source, int kVector>
-__global__ void __launch_bounds__(kThreads, kBlocks) histogram_kernel(Source source, DevicePlan plan, int alphabet,
+__global__ void __launch_bounds__(kThreads, Source::kBlocks) histogram_kernel(Source source, DevicePlan plan, int alphabet,
                                                                       std::int64_t* counts) {
   constexpr unsigned kWidth = kVector * kWarp;
   MODEL_FORENSICS_SHARED(memory);

@@ -1,7 +1,8 @@
 // Where symbols come from: they are there already, or they are made from float32 values on the way.
 //
 // A source has Channels, what a thread knows about its kVector channels, whose near() gives a symbol and says whether it
-// is certain. Where it is not, near_again() and exact() tell what it was and what it should have been.
+// is certain. Where it is not, near_again() and exact() tell what it was and what it should have been. kBlocks of 256 threads should fit on a
+// multiprocessor: 64 registers a thread for 4, 80 for 3, as many as the grids take without spilling in the loop.
 #pragma once
 
 #include "device.hpp"
@@ -22,6 +23,7 @@ struct NoChannels {
 // uint8 symbols. One outside the alphabet counts as the last symbol, so that no table is left, and sets *outside.
 struct SymbolSource {
   using Value = std::uint8_t;
+  static constexpr int kBlocks = 4;
   template <int kVector>
   using Channels = NoChannels<SymbolSource>;
   const std::uint8_t* values;
@@ -42,6 +44,7 @@ struct SymbolSource {
 // Bits of a float32: its sign, or its exponent field.
 struct FieldSource {
   using Value = float;
+  static constexpr int kBlocks = 4;
   template <int kVector>
   using Channels = NoChannels<FieldSource>;
   const float* values;
@@ -58,6 +61,7 @@ struct FieldSource {
 // Levels on a grid per channel.
 struct GridSource {
   using Value = float;
+  static constexpr int kBlocks = 3;
   const float* values;
   const float* low;   // [all channels]
   const float* step;  // [all channels]

@@ -11,7 +11,6 @@ namespace model_forensics::cuda {
 
 inline constexpr int kThreads = 256;
 inline constexpr int kWarps = kThreads / kWarp;
-inline constexpr int kBlocks = 4;  // of threads that should fit on a multiprocessor: at most 64 registers a thread
 inline constexpr int kRows = 2;  // tokens that a warp has in flight
 
 // The tile of this block.
