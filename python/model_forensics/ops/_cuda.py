@@ -17,9 +17,9 @@ import torch
 
 from model_forensics import _core_cuda
 from model_forensics.errors import UsageError
-from model_forensics.ops import _device, _tables
+from model_forensics.ops import _check, _device, _tables
 from model_forensics.ops._arrays import Integers
-from model_forensics.ops._planes import Grid
+from model_forensics.ops._arrays import Integers as Grid  # TODO
 
 compiler: str = _core_cuda.compiler
 
@@ -172,24 +172,26 @@ def _gains(window: int, device: torch.device) -> torch.Tensor:
     return _device.to_device(np.diff(_tables.window_costs(window)), device)
 
 
-def entropy_windows(symbols: torch.Tensor, offsets: Integers, window: int, stride: int, alphabet: int) -> torch.Tensor:
-    """float64 bits of every window of every row.
-
-    Args:
-        symbols: contiguous uint8. With an alphabet below 256 their maximum is taken first, a pass of its own.
-        offsets: [rows + 1] int64, checked.
-    """
+def entropy_windows(
+    x: torch.Tensor, *, window: int, stride: int, alphabet: int, offsets: Integers | None
+) -> torch.Tensor:
+    """float64 bits of every window of every row. With an alphabet below 256 the maximum of `x` is taken first."""
     op = "entropy_windows"
+    symbols = _device.tensor(op, "x", x, torch.uint8, 1)
+    window = _check.integer(op, "window", window, 1, _tables.MAX_WINDOW)
+    stride = _check.integer(op, "stride", stride, 1, np.iinfo(np.int32).max)
+    alphabet = _check.integer(op, "alphabet", alphabet, 2, 256)
+    rows = _check.row_offsets(op, offsets, symbols.numel())
     with _device.guard(symbols.device):
         if alphabet < 256 and symbols.numel() and int(symbols.max()) >= alphabet:
             raise _outside(op, alphabet)
-        plan = _window_plan(offsets.tobytes(), window, stride, symbols.device)
+        plan = _window_plan(rows.tobytes(), window, stride, symbols.device)
         gains = _gains(window, symbols.device)
         bits = torch.empty(plan.windows, dtype=torch.float64, device=symbols.device)
         _core_cuda.entropy_windows(
             symbols.data_ptr(),
             plan.rows.data_ptr(),
-            offsets.size - 1,
+            rows.size - 1,
             plan.sections,
             plan.section_windows,
             window,
