@@ -35,7 +35,10 @@ Backend = Literal["auto", "cpp", "numba", "numpy", "cuda", "triton"]
 
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 CPU_ORDER: Final = ("cpp", "numba", "numpy")
-GPU_OPERATIONS: Final[Mapping[str, tuple[Operation, ...]]] = {"cuda": (), "triton": ("patch_rows",)}
+GPU_OPERATIONS: Final[Mapping[str, tuple[Operation, ...]]] = {
+    "cuda": ("entropy_windows", "histogram", "quantize", "codelength", "codelength_adaptive"),
+    "triton": ("patch_rows",),
+}
 """GPU backend, in order of preference → the operations that it has. The CPU backends have all of them."""
 AVAILABLE: Final = "available"
 
@@ -142,6 +145,8 @@ def _load(name: str) -> tuple[ModuleType | None, str]:
     except ModuleNotFoundError as error:
         if error.name == "model_forensics._core":
             return None, "the compiled core is not built (no C++ compiler at install time, or switched off)"
+        if error.name == "model_forensics._core_cuda":
+            return None, "not built: no nvcc at install time, or switched off"
         return None, f"{error.name} is not installed"
     except ImportError as error:
         return None, f"it does not import here ({error})"

@@ -20,7 +20,7 @@ def entropy_windows(
     """Shannon entropy of every window, H = −Σ p log2 p (Shannon 1948), of the symbols' frequencies in it.
 
     Args:
-        x: [n] uint8 symbols, each below `alphabet`.
+        x: [n] uint8 symbols, each below `alphabet`. A CUDA tensor is served on its GPU; the result is a tensor there.
         window: symbols in a window, 1 to 1,048,576.
         stride: symbols from one window to the next, at least 1.
         alphabet: number of symbols, 2 to 256.
@@ -38,6 +38,12 @@ def entropy_windows(
     """
     op = "entropy_windows"
     choice = _dispatch.select(op, x, backend)
+    if choice.backend == "cuda":
+        on_gpu: npt.NDArray[np.float64] = choice.module.entropy_windows(
+            x, window=window, stride=stride, alphabet=alphabet, offsets=offsets
+        )
+        _dispatch.record(choice)
+        return on_gpu
     symbols: npt.NDArray[np.uint8] = _check.array(op, "x", x, np.uint8, 1)
     window = _check.integer(op, "window", window, 1, _tables.MAX_WINDOW)
     stride = _check.integer(op, "stride", stride, 1, np.iinfo(np.int32).max)
