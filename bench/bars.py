@@ -135,7 +135,14 @@ CPU_BARS: Final = (
     *(bar for way in ("encode", "decode") for bar in _coder(f"{way}, static", 2, 0.48, goal=1.0)),
     *(bar for way in ("encode", "decode") for bar in _coder(f"{way}, adaptive", 1.3, 0.2)),
     *(
-        Bar(f"stored size, {data}: of zstd 19 on byte planes", f"stored size, {data}", 100, "%", size_against(_ZSTD), True)
+        Bar(
+            f"stored size, {data}: of zstd 19 on byte planes",
+            f"stored size, {data}",
+            100,
+            "%",
+            size_against(_ZSTD),
+            True,
+        )
         for data in ("bfloat16, recorded", "bfloat16, synthetic", "float32, synthetic")
     ),
     *(

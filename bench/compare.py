@@ -40,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench compare", description=__doc__)
     parser.add_argument("a", type=Path, help="the earlier run")
     parser.add_argument("b", type=Path, help="the later run")
-    parser.add_argument("--fail-above", type=float, default=1.10, help="ratio B/A that is too much (default %(default)s)")
+    parser.add_argument(
+        "--fail-above", type=float, default=1.10, help="ratio B/A that is too much (default %(default)s)"
+    )
     parser.add_argument("--other-machine", action="store_true", help="compare although the machines differ")
     parser.add_argument("--partial", action="store_true", help="B may lack benchmarks of A")
     options = parser.parse_args(arguments)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.memory import peak_extra_bytes
 from bench import threads as _t
+from bench.memory import peak_extra_bytes
 from model_forensics import ops
 
 CPU_BACKENDS = ("cpp", "numba", "numpy")
@@ -100,7 +100,9 @@ class Contest:
         self._benchmark = benchmark
         self._seconds = seconds
 
-    def run(self, name: str, *, unit: str, given: str, contenders: Sequence[Contender]) -> None:
+    def run(
+        self, name: str, *, unit: str, given: str, contenders: Sequence[Contender], rounds: int | None = None
+    ) -> None:
         """Check every contender, then time them in turns.
 
         Args:
@@ -108,6 +110,7 @@ class Contest:
             unit: what `items` counts: "B" for bytes, else a word such as "symbol" or "call".
             given: the input, in words.
             contenders: the first, which must be ours, is the one that pytest-benchmark times.
+            rounds: how many, instead of as many as fit into the time.
 
         Raises:
             WrongResult: naming the contender, before anything is timed.
@@ -116,10 +119,7 @@ class Contest:
             raise ValueError(f"'{name}' has no contender of ours in the first place")
         sizes = [self._check(name, contender) for contender in contenders]
         memory, estimates = zip(*(self._first_run(contender) for contender in contenders), strict=True)
-        rounds = 2
-        if self._seconds > 0:
-            rounds = min(MOST_ROUNDS, max(FEWEST_ROUNDS, int(self._seconds / sum(estimates))))
-        seconds = self._take_turns(contenders, rounds)
+        seconds = self._take_turns(contenders, rounds or self._fitting(sum(estimates)))
         self._benchmark.extra_info |= {
             "case": name,
             "unit": unit,
@@ -138,6 +138,11 @@ class Contest:
                 for contender, times, extra, stored in zip(contenders, seconds, memory, sizes, strict=True)
             ],
         }
+
+    def _fitting(self, one_round: float) -> int:
+        if self._seconds == 0:
+            return 2
+        return min(MOST_ROUNDS, max(FEWEST_ROUNDS, int(self._seconds / one_round)))
 
     def _check(self, name: str, contender: Contender) -> int | None:
         """The first call of all, so it also compiles and loads whatever is compiled and loaded only once."""

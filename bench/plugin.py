@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from bench import machine
-from bench.contest import Contest
 from bench import threads as _t
-from model_forensics import ops
+from bench.contest import Contest
 
 
 @dataclass(frozen=True)
