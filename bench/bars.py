@@ -135,15 +135,13 @@ CPU_BARS: Final = (
     *(bar for way in ("encode", "decode") for bar in _coder(f"{way}, static", 2, 0.48, goal=1.0)),
     *(bar for way in ("encode", "decode") for bar in _coder(f"{way}, adaptive", 1.3, 0.2)),
     *(
-        Bar(
-            f"stored size, {data}: of zstd 19 on byte planes",
-            f"stored size, {data}",
-            100,
-            "%",
-            size_against(_ZSTD),
-            True,
+        Bar(f"{case}: of zstd 19 on byte planes", case, 100, "%", size_against(_ZSTD), at_most=True)
+        for case in (
+            "stored size, bfloat16, recorded",
+            "stored size, bfloat16, synthetic",
+            "stored size, float32, recorded",
+            "stored size, float32, synthetic",
         )
-        for data in ("bfloat16, recorded", "bfloat16, synthetic", "float32, synthetic")
     ),
     *(
         Bar(f"one call over 437 tiny sites: {name}", f"437 sites, {name}", 1, "ms", milliseconds, at_most=True)

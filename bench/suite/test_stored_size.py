@@ -23,10 +23,10 @@ Pack = Callable[[bytes], bytes]
 # name → encoder, decoder
 COMPRESSORS: dict[str, tuple[Pack, Pack]] = {
     "zstd 19": (
-        lambda data: zstandard.ZstdCompressor(level=19).compress(data),
+        zstandard.ZstdCompressor(level=19).compress,
         zstandard.ZstdDecompressor().decompress,
     ),
-    "zstd 3": (lambda data: zstandard.ZstdCompressor(level=3).compress(data), zstandard.ZstdDecompressor().decompress),
+    "zstd 3": (zstandard.ZstdCompressor(level=3).compress, zstandard.ZstdDecompressor().decompress),
     "zlib 6": (lambda data: zlib.compress(data, 6), zlib.decompress),
     "zlib-ng 6": (lambda data: zlib_ng.compress(data, 6), zlib_ng.decompress),
     "isal 3": (lambda data: isal_zlib.compress(data, 3), isal_zlib.decompress),
