@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench import results, table
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="time for the rounds of one benchmark")
     parser.add_argument("--size", choices=("full", "tiny"), default="full", help="tiny: see that they work, no numbers")
     options = parser.parse_args(arguments)
+    if find_spec("pytest_benchmark") is None:
+        print("python -m bench run: needs the bench extra (pip install -e '.[bench]', or make bench)", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as folder:
         output = options.output or Path(folder) / "run.json"
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -39,11 +43,19 @@ def main(arguments: Sequence[str]) -> int:
 def run_suite(suite: Path, output: Path, *arguments: str) -> int:
     """Run the benchmarks in `suite` in a process of their own, which writes `output` if any succeeded."""
     output.unlink(missing_ok=True)
-    command = [
-        sys.executable, "-m", "pytest", str(suite), "-p", "bench.plugin", "-p", "no:cacheprovider", "-q", "-rs", "--tb=short",
-        "--rootdir", str(SUITE.parents[1]), "--import-mode=importlib", "-o", "addopts=", "-o", "testpaths=",
-        "--benchmark-disable-gc", "--benchmark-quiet", f"--benchmark-json={output}", *arguments,
-    ]  # fmt: skip
+    configuration = [
+        "--rootdir",
+        str(SUITE.parents[1]),
+        "--import-mode=importlib",
+        "-o",
+        "addopts=",
+        "-o",
+        "testpaths=",
+    ]
+    plugins = ["-p", "bench.plugin", "-p", "no:cacheprovider"]
+    shown = ["-q", "-rs", "--tb=short", "--benchmark-quiet"]
+    command = [sys.executable, "-m", "pytest", str(suite), *configuration, *plugins, *shown, "--benchmark-disable-gc"]
+    command += [f"--benchmark-json={output}", *arguments]
     return subprocess.run(command, env={**os.environ, **ONE_THREAD}, check=False).returncode
 
 
