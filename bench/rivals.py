@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import scipy.stats
+from scipy.special import gammaln
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -94,13 +95,48 @@ def codelength_numpy(
     step: npt.NDArray[np.float32],
     cost: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float64]:
-    """[channels] bits on a log grid, as one writes it in NumPy; ±0 and values below the grid are level 0."""
-    levels = cost.shape[1] - 1
+    """[channels] bits on a log grid, as one writes it in NumPy."""
+    symbols = quantize_numpy(values, "log", low, step, cost.shape[1] - 1)
+    return codelength_of_symbols_numpy(symbols, cost)
+
+
+def codelength_of_symbols_numpy(symbols: Bytes, cost: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """[channels] bits."""
+    return np.take_along_axis(cost, symbols.T.astype(np.int64), axis=1).sum(axis=1, dtype=np.float64)
+
+
+def quantize_numpy(
+    values: npt.NDArray[np.float32],
+    scale: str,
+    low: npt.NDArray[np.float32] | None,
+    step: npt.NDArray[np.float32] | None,
+    levels: int | None,
+) -> Bytes:
+    """Symbols as one writes it in NumPy, in float32; ±0 and values below a log grid are level 0."""
+    if scale == "sign":
+        return np.signbit(values).astype(np.uint8)
+    if scale == "exponent":
+        return ((values.view(np.uint32) >> np.uint32(23)) & np.uint32(0xFF)).astype(np.uint8)
+    assert low is not None and step is not None and levels is not None
     with np.errstate(divide="ignore"):
-        position = np.floor((np.log2(np.abs(values)) - low) / step)
-    symbols = np.clip(position, 0, levels - 1).astype(np.int64)
+        position = ((np.log2(np.abs(values)) if scale == "log" else values) - low) / step
+    symbols = np.clip(np.floor(position), 0, levels - 1).astype(np.uint8)
     symbols[~np.isfinite(values)] = levels
-    return np.take_along_axis(cost, symbols.T, axis=1).sum(axis=1, dtype=np.float64)
+    return symbols
+
+
+def histogram_numpy(symbols: Bytes, alphabet: int) -> npt.NDArray[np.int64]:
+    """[channels, alphabet] counts by one `bincount`."""
+    channels = symbols.shape[1]
+    keys = (symbols + np.arange(channels) * alphabet).ravel()
+    return np.bincount(keys, minlength=channels * alphabet).reshape(channels, alphabet)
+
+
+def codelength_adaptive_numpy(symbols: Bytes, alphabet: int) -> npt.NDArray[np.float64]:
+    """[channels] bits of the Krichevsky–Trofimov code, from SciPy's log Γ."""
+    counts = histogram_numpy(symbols, alphabet)
+    nats = gammaln(len(symbols) + alphabet / 2) - gammaln(alphabet / 2)
+    return (nats - (gammaln(counts + 0.5) - gammaln(0.5)).sum(axis=1)) / np.log(2.0)
 
 
 def _categorical(probabilities: npt.NDArray[np.float64]) -> object:

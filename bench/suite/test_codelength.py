@@ -90,16 +90,23 @@ def test_symbols(contest: Contest, size: Size) -> None:
     symbols = inputs.uniform_symbols(tokens * channels, LEVELS + 1).reshape(tokens, channels)
     _, cost = grid_and_cost(channels)
     reference = ops.codelength(symbols, cost, backend="numpy")
+
+    def run(backend: str) -> np.ndarray:
+        return ops.codelength(symbols, cost, backend=backend)
+
     contest.run(
         "codelength, symbols",
         unit="symbol",
         given=f"uint8 {list(symbols.shape)}, table of {LEVELS + 1} a channel, to channel",
-        contenders=ours(
-            "codelength",
-            lambda backend: ops.codelength(symbols, cost, backend=backend),
-            equal_to(reference),
-            symbols.size,
-        ),
+        contenders=[
+            *ours("codelength", run, equal_to(reference), symbols.size),
+            Contender(
+                "plain NumPy",
+                lambda: rivals.codelength_of_symbols_numpy(symbols, cost),
+                near(reference),
+                symbols.size,
+            ),
+        ],
     )
 
 
@@ -107,14 +114,20 @@ def test_adaptive(contest: Contest, size: Size) -> None:
     values = inputs.activations(size(1 << 13, 64), size(1 << 10, 16))
     grid, _ = grid_and_cost(values.shape[1])
     reference = ops.codelength_adaptive(values, grid=grid, backend="numpy")
+
+    def run(backend: str) -> np.ndarray:
+        return ops.codelength_adaptive(values, grid=grid, backend=backend)
+
+    def plain() -> np.ndarray:
+        symbols = rivals.quantize_numpy(values, "log", grid.low, grid.step, LEVELS)
+        return rivals.codelength_adaptive_numpy(symbols, grid.alphabet)
+
     contest.run(
         "codelength_adaptive, fused",
         unit="B",
         given=f"float32 {list(values.shape)}, log grid of {LEVELS} levels, to channel",
-        contenders=ours(
-            "codelength_adaptive",
-            lambda backend: ops.codelength_adaptive(values, grid=grid, backend=backend),
-            equal_to(reference),
-            values.nbytes,
-        ),
+        contenders=[
+            *ours("codelength_adaptive", run, equal_to(reference), values.nbytes),
+            Contender("plain NumPy and SciPy, float32", plain, near(reference), values.nbytes),
+        ],
     )

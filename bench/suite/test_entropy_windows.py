@@ -71,14 +71,23 @@ def test_ragged_rows(contest: Contest, size: Size) -> None:
     x = inputs.uniform_symbols(size(437 * 2560, 437 * 300), 16)
     offsets = np.linspace(0, x.size, 438).astype(np.int64)
     reference = ops.entropy_windows(x, alphabet=16, offsets=offsets, backend="numpy")
+    rows = np.split(x, offsets[1:-1])
     contest.run(
         "entropy_windows, 437 rows",
         unit="symbol",
         given="16 symbols, random, 437 rows of 2,560, windows of 256 every 64",
-        contenders=ours(
-            "entropy_windows",
-            lambda backend: ops.entropy_windows(x, alphabet=16, offsets=offsets, backend=backend),
-            equal_to(reference),
-            x.size,
-        ),
+        contenders=[
+            *ours(
+                "entropy_windows",
+                lambda backend: ops.entropy_windows(x, alphabet=16, offsets=offsets, backend=backend),
+                equal_to(reference),
+                x.size,
+            ),
+            Contender(
+                "plain numba, a call a row",
+                lambda: np.concatenate([rivals.entropy_numba(row, 256, 64, 16) for row in rows]),
+                close_to(reference, ROUNDING),
+                x.size,
+            ),
+        ],
     )
