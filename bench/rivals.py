@@ -117,7 +117,8 @@ def quantize_numpy(
         return np.signbit(values).astype(np.uint8)
     if scale == "exponent":
         return ((values.view(np.uint32) >> np.uint32(23)) & np.uint32(0xFF)).astype(np.uint8)
-    assert low is not None and step is not None and levels is not None
+    assert low is not None
+    assert step is not None
     with np.errstate(divide="ignore"):
         position = ((np.log2(np.abs(values)) if scale == "log" else values) - low) / step
     symbols = np.clip(np.floor(position), 0, levels - 1).astype(np.uint8)
