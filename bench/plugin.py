@@ -26,7 +26,7 @@ class Size:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bench")
     group.addoption("--bench-size", choices=("full", "tiny"), default="full", help="inputs to measure, or to try")
-    group.addoption("--bench-seconds", type=float, default=4.0, help="time for the rounds of one benchmark")
+    group.addoption("--bench-seconds", type=float, default=3.0, help="time for the rounds of one benchmark")
 
 
 @pytest.fixture

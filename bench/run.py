@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench run", description=__doc__)
     parser.add_argument("-k", dest="only", default="", help="pytest's expression: which benchmarks")
     parser.add_argument("--output", type=Path, help="keep the JSON here")
-    parser.add_argument("--seconds", type=float, default=4.0, help="time for the rounds of one benchmark")
+    parser.add_argument("--seconds", type=float, default=3.0, help="time for the rounds of one benchmark")
     parser.add_argument("--size", choices=("full", "tiny"), default="full", help="tiny: see that they work, no numbers")
     options = parser.parse_args(arguments)
     if find_spec("pytest_benchmark") is None:

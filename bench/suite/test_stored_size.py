@@ -90,7 +90,7 @@ def compete(contest: Contest, name: str, given: str, words: np.ndarray) -> None:
         f"stored size, {name}",
         unit="B",
         given=given,
-        rounds=2,  # sizes do not vary
+        rounds=1,  # sizes do not vary
         contenders=[
             *contenders("adaptive"),
             *contenders("static"),
@@ -102,7 +102,7 @@ def compete(contest: Contest, name: str, given: str, words: np.ndarray) -> None:
 
 
 def test_recorded_bfloat16(contest: Contest, size: Size) -> None:
-    words = inputs.recorded_bfloat16(size(1 << 22, 1 << 12))
+    words = inputs.recorded_bfloat16(size(1 << 21, 1 << 12))
     if words is None:
         pytest.skip("no real recordings on this machine; set MODEL_FORENSICS_REAL_DATA")
     given = f"{words.nbytes / 2**20:.1f} MiB of Qwen3-4B recordings, each site's largest tenth"
@@ -110,7 +110,7 @@ def test_recorded_bfloat16(contest: Contest, size: Size) -> None:
 
 
 def test_recorded_float32(contest: Contest, size: Size) -> None:
-    values = inputs.encoder_activations(size(1 << 22, 1 << 12))
+    values = inputs.encoder_activations(size(1 << 21, 1 << 12))
     if values is None:
         pytest.skip("the pretrained encoder comes with the test extra")
     given = f"{values.nbytes / 2**20:.1f} MiB of what the blocks of MiniLM-L6 compute, [tokens, 384] a block"
@@ -118,12 +118,12 @@ def test_recorded_float32(contest: Contest, size: Size) -> None:
 
 
 def test_synthetic_bfloat16(contest: Contest, size: Size) -> None:
-    words = inputs.rounded_to_bfloat16(inputs.activations(size(2048, 8), 1024).reshape(-1))
+    words = inputs.rounded_to_bfloat16(inputs.activations(size(1024, 8), 1024).reshape(-1))
     compete(contest, "bfloat16, synthetic", f"{words.nbytes / 2**20:.1f} MiB of heavy-tailed channels", words)
 
 
 def test_synthetic_float32(contest: Contest, size: Size) -> None:
-    values = inputs.activations(size(1024, 4), 1024).reshape(-1)
+    values = inputs.activations(size(512, 4), 1024).reshape(-1)
     compete(
         contest,
         "float32, synthetic",
