@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench import threads as _t
 from bench.memory import peak_extra_bytes
+from bench.threads import use_threads
 from model_forensics import ops
 
 CPU_BACKENDS = ("cpp", "numba", "numpy")
@@ -146,7 +146,7 @@ class Contest:
 
     def _check(self, name: str, contender: Contender) -> int | None:
         """The first call of all, so it also compiles and loads whatever is compiled and loaded only once."""
-        _t.set_threads(contender.threads)
+        use_threads(contender.threads)
         result = contender.run()
         try:
             contender.check(result)
@@ -155,7 +155,7 @@ class Contest:
         return None if contender.stored_bytes is None else contender.stored_bytes(result)
 
     def _first_run(self, contender: Contender) -> tuple[int | None, float]:
-        _t.set_threads(contender.threads)
+        use_threads(contender.threads)
         start = time.perf_counter()
         extra = peak_extra_bytes(contender.run)
         return extra, time.perf_counter() - start
@@ -173,14 +173,14 @@ class Contest:
             order = list(range(len(others)))
             for index in order if next(number) % 2 else reversed(order):
                 times[index].append(_timed(others[index]))
-            _t.set_threads(first.threads)
+            use_threads(first.threads)
 
         self._benchmark.pedantic(first.run, setup=the_others, rounds=rounds, iterations=1)
         return [list(self._benchmark.stats.stats.data), *times]
 
 
 def _timed(contender: Contender) -> float:
-    _t.set_threads(contender.threads)
+    use_threads(contender.threads)
     enabled = gc.isenabled()
     gc.disable()  # as pytest-benchmark does with --benchmark-disable-gc
     try:

@@ -45,7 +45,7 @@ def rounded_to_bfloat16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint1
 
 
 def exponent_bytes(count: int) -> npt.NDArray[np.uint8]:
-    """[count] uint8: biased exponents of `activations`, about 3.5 bits each: what byte planes of weights and states
+    """[count] uint8: biased exponents of `activations`, about 3.2 bits each: what byte planes of weights and states
     give an entropy coder."""
     values = activations(-(-count // 256), 256).reshape(-1)[:count]
     return ((values.view(np.uint32) >> np.uint32(23)) & np.uint32(0xFF)).astype(np.uint8)

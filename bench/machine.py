@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import threads as _t
+from bench.threads import core_available
 from model_forensics import ops
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,15 +76,13 @@ def _caches() -> dict[str, str]:
 
 
 def _compiler() -> str | None:
-    if ops.backends()["entropy_windows"]["cpp"] != "available":
+    if not core_available():
         return None
     return str(ops.select("entropy_windows", np.empty(0, np.uint8), "cpp").module.compiler)
 
 
 def _instruction_set() -> str | None:
-    if ops.backends()["entropy_windows"]["cpp"] != "available":
-        return None
-    return str(_t.instruction_set())
+    return str(ops.instruction_set()) if core_available() else None
 
 
 def _version(name: str) -> str | None:

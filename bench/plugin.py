@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bench import machine
-from bench import threads as _t
 from bench.contest import Contest
+from bench.threads import threads_kept
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,9 @@ def size(request: pytest.FixtureRequest) -> Size:
 @pytest.fixture
 def contest(benchmark: Any, size: Size, request: pytest.FixtureRequest) -> Iterator[Contest]:
     """Where a benchmark enters its contenders; the number of threads is put back afterwards."""
-    before = _t.threads()
     seconds = request.config.getoption("--bench-seconds") if size.name == "full" else 0.0
-    yield Contest(benchmark, seconds=seconds)
-    _t.set_threads(before)
+    with threads_kept():
+        yield Contest(benchmark, seconds=seconds)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the one that publishes the host name
