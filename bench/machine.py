@@ -39,6 +39,32 @@ def describe() -> dict[str, object]:
     }
 
 
+class Load:
+    """How much of the machine other processes used since this object was made."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def of_others(self) -> float | None:
+        """Share of the time of all processors, 0 to 1, the hypervisor's other guests included; None: unknown."""
+        now = self._now()
+        if now is None or self._start is None:
+            return None
+        total, busy, own = (after - before for after, before in zip(now, self._start, strict=True))
+        return max(0.0, busy - own) / total if total > 0 else None
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds of all processors since the start: all, not idle, and this process's with its children's."""
+        try:
+            fields = [int(one) for one in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        except (OSError, ValueError):
+            return None
+        ticks = os.sysconf("SC_CLK_TCK")
+        idle = fields[3] + fields[4]  # idle, and waiting for a disk
+        return sum(fields) / ticks, (sum(fields) - idle) / ticks, sum(os.times()[:4])
+
+
 def commit() -> dict[str, object]:
     """The commit that ran, and whether tracked files differed from it; `id` is None outside a repository."""
     try:

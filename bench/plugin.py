@@ -13,6 +13,9 @@ from bench.contest import Contest
 from bench.threads import threads_kept
 
 
+_LOAD = pytest.StashKey[machine.Load]()
+
+
 @dataclass(frozen=True)
 class Size:
     """How large inputs are: `full` to measure, `tiny` to see that every benchmark still works."""
@@ -27,6 +30,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bench")
     group.addoption("--bench-size", choices=("full", "tiny"), default="full", help="inputs to measure, or to try")
     group.addoption("--bench-seconds", type=float, default=3.0, help="time for the rounds of one benchmark")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_LOAD] = machine.Load()
 
 
 @pytest.fixture
@@ -44,7 +51,8 @@ def contest(benchmark: Any, size: Size, request: pytest.FixtureRequest) -> Itera
 
 @pytest.hookimpl(tryfirst=True)  # before the one that publishes the host name
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, object]:
-    return {**machine.describe(), "size": config.getoption("--bench-size")}
+    load = config.stash[_LOAD].of_others()
+    return {**machine.describe(), "size": config.getoption("--bench-size"), "load_of_others": load}
 
 
 @pytest.hookimpl(tryfirst=True)  # before the one that publishes the host name

@@ -66,6 +66,8 @@ def machine(run: Run) -> str:
     about = run.machine
     commit = f"{(run.commit['id'] or 'unknown')[:12]}{' with uncommitted changes' if run.commit['dirty'] else ''}"
     caches = ", ".join(f"{name} {size}" for name, size in about["caches"].items())
+    load = about["load_of_others"]
+    busy = "unknown" if load is None else f"{100 * load:.0f} %"
     libraries = ", ".join(f"{name} {version}" for name, version in about["libraries"].items() if version)
     return "\n".join(
         [
@@ -73,6 +75,7 @@ def machine(run: Run) -> str:
             f"- {about['cpu']}, {about['cores']} cores{' of a virtual machine' if about['virtual'] else ''}, {caches}, "
             f"{about['memory_bytes'] / 2**30:.0f} GiB; {about['system']}",
             f"- Core: instruction set {about['instruction_set']}, {about['compiler']}; Python {about['python']}",
+            f"- Other processes took {busy} of the processors' time meanwhile",
             f"- {libraries}",
         ]
     )

@@ -18,6 +18,7 @@ MACHINE = {
     "instruction_set": "avx512",
     "libraries": {"numpy": "2.4.6", "isal": None},
     "size": "full",
+    "load_of_others": 0.03,
 }
 
 
