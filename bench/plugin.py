@@ -12,7 +12,6 @@ from bench import machine
 from bench.contest import Contest
 from bench.threads import threads_kept
 
-
 _LOAD = pytest.StashKey[machine.Load]()
 
 

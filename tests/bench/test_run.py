@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pytest_benchmark", reason="benchmarks need the bench extra")
 pytest.importorskip("constriction", reason="benchmarks need the bench extra")
 
-from bench import bars, results, run
+from bench import bars, machine, results, run
 from bench.memory import peak_extra_bytes
 from model_forensics import ops
 
@@ -90,3 +90,10 @@ def test_memory_of_temporaries_and_results_is_seen() -> None:
         pytest.skip("this system does not tell the peak of the resident memory")
     assert 1.9 * size < measured < 2.3 * size
     assert peak_extra_bytes(lambda: None) < 1 << 20
+
+
+def test_the_load_of_others_is_a_share() -> None:
+    load = machine.Load()
+    sum(range(2_000_000))
+    share = load.of_others()
+    assert share is None or 0 <= share <= 1
