@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,13 +63,15 @@ def ours(
     threads: Sequence[int] = (1, 2),
     stored_bytes: Callable[[Any], int] | None = None,
 ) -> list[Contender]:
-    """This package's backends that can serve here; those with threads once for each number of them."""
+    """This package's backends that can serve here; those with threads once for each number that the machine has."""
     state = ops.backends()[operation]
+    cores = len(os.sched_getaffinity(0))
     return [
         Contender(backend, lambda b=backend: run(b), check, items, True, number, stored_bytes)  # type: ignore[misc]
         for backend in backends
         if state[backend] == "available"
         for number in (threads if backend == "cpp" else (1,))
+        if number <= cores
     ]
 
 
