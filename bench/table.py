@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.bars import Outcome, judge
 from bench.results import Case, Entry, NotARun, Run, read
@@ -65,20 +66,24 @@ def machine(run: Run) -> str:
     """What the numbers were measured on, and with."""
     about = run.machine
     commit = f"{(run.commit['id'] or 'unknown')[:12]}{' with uncommitted changes' if run.commit['dirty'] else ''}"
-    caches = ", ".join(f"{name} {size}" for name, size in about["caches"].items())
-    load = about["load_of_others"]
-    busy = "unknown" if load is None else f"{100 * load:.0f} %"
     libraries = ", ".join(f"{name} {version}" for name, version in about["libraries"].items() if version)
-    return "\n".join(
-        [
-            f"- Measured {run.measured_at[:10]}, commit {commit}",
-            f"- {about['cpu']}, {about['cores']} cores{' of a virtual machine' if about['virtual'] else ''}, {caches}, "
-            f"{about['memory_bytes'] / 2**30:.0f} GiB; {about['system']}",
-            f"- Core: instruction set {about['instruction_set']}, {about['compiler']}; Python {about['python']}",
-            f"- Other processes took {busy} of the processors' time meanwhile",
-            f"- {libraries}",
-        ]
-    )
+    lines = [
+        f"Measured {run.measured_at[:10]}, commit {commit}",
+        f"{about['gpu'] if 'gpu' in about else _cpu(about)}; {about['system']}",
+        f"{about['compiler']}; Python {about['python']}; {libraries}",
+    ]
+    if "load_of_others" in about:
+        load = about["load_of_others"]
+        busy = "an unknown share" if load is None else f"{100 * load:.0f} %"
+        lines.append(f"Other processes took {busy} of the processors' time meanwhile")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _cpu(about: Mapping[str, Any]) -> str:
+    caches = ", ".join(f"{name} {size}" for name, size in about["caches"].items())
+    kind = "cores of a virtual machine" if about["virtual"] else "cores"
+    memory = f"{about['memory_bytes'] / 2**30:.0f} GiB"
+    return f"{about['cpu']}, {about['cores']} {kind}, instruction set {about['instruction_set']}, {caches}, {memory}"
 
 
 def bar_table(outcomes: Iterable[Outcome]) -> str:

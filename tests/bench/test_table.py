@@ -24,7 +24,7 @@ def test_the_committed_page_is_what_the_committed_runs_give():
 def test_committed_runs_are_of_full_size_and_name_no_host():
     for path in RUNS:
         run = results.read(path)
-        assert run.machine["size"] == "full"
+        assert run.machine.get("size", "full") == "full"  # GPU runs have one size only
         assert not {"node", "hostname"} & set(run.machine)
 
 
@@ -54,6 +54,22 @@ def test_the_fastest_reader_is_the_denominator(tmp_path):
     (outcome,) = (one for one in bars.judge([run]) if one.bar.case == name)
     assert outcome.one_thread == pytest.approx(50)
     assert outcome.verdict == "not reached"
+
+
+def test_a_gpu_run_fills_the_gpu_bars(tmp_path):
+    cases = [
+        case("gpu: codelength, fused", contender("cuda", 1.0), contender("copy", 0.75, ours=False)),
+        case("gpu: arithmetic_encode, static", contender("cuda", 1e-5)),
+    ]
+    run = results.read(write(tmp_path / "run.json", *cases, gpu="Example GPU"))
+    found = [(one.one_thread, one.verdict) for one in bars.judge([run], bars.GPU_BARS)]
+    assert found == [
+        (pytest.approx(75), "reached"),
+        (None, "not yet measured"),
+        (None, "not yet measured"),
+        (pytest.approx(100), "reached"),
+    ]
+    assert "Example GPU" in table.machine(run)
 
 
 def test_the_smallest_of_our_models_stands_for_the_stored_size(tmp_path):
