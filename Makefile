@@ -3,7 +3,7 @@
 #   make demo     set up, and find the cause of the failure that ships with the package
 #   make test     set up with the test extra, and run the whole suite      ARGS="-m 'not slow'" passes arguments to pytest
 #   make lint     ruff and mypy
-#   make bench    benchmarks                                               BENCH="ops" chooses which
+#   make bench    benchmarks, and the bars that they should reach          BENCH="run -k entropy" chooses which
 #   make sanitize C++ checks of the core under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 #
 # PYTHON=python3.12 chooses the interpreter of a new .venv. Which build of torch (CPU or CUDA) is installed follows pip's
@@ -12,7 +12,7 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 ARGS ?=
-BENCH ?= ops
+BENCH ?= run
 
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
