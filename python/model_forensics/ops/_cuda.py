@@ -47,9 +47,7 @@ class _Plan:
 
 
 @lru_cache(maxsize=64)
-def _plan(
-    shapes: bytes, tile_channels: int, block: tuple[int, int], device: torch.device
-) -> _Plan:
+def _plan(shapes: bytes, tile_channels: int, block: tuple[int, int], device: torch.device) -> _Plan:
     """Calls with the same shapes again and again make and move their plan once."""
     pairs = np.frombuffer(shapes, dtype=np.int64).reshape(-1, 2)
     table, _, tile_tokens = _core_cuda.plan_sites(pairs, tile_channels, *block)
@@ -68,9 +66,13 @@ class _Input:
         self._op = op
         self._alphabet = alphabet
         self._outside = torch.zeros(1, dtype=torch.int32, device=data.device) if grid is None else None
-        self._grid = () if grid is None or grid.low is None or grid.step is None else (
-            _device.to_device(grid.low, data.device),
-            _device.to_device(grid.step, data.device),
+        self._grid = (
+            ()
+            if grid is None or grid.low is None or grid.step is None
+            else (
+                _device.to_device(grid.low, data.device),
+                _device.to_device(grid.step, data.device),
+            )
         )
         low, step = (part.data_ptr() for part in self._grid) if self._grid else (0, 0)
         self.native = _core_cuda.Input(
