@@ -40,7 +40,8 @@ def cases() -> list[Case]:
     stream = random.integers(0, 256, 1 << 20, dtype=np.uint8)
     values = random.standard_normal((512, 1024)).astype(np.float32)
     low, step = np.full(1024, -12, np.float32), np.full(1024, 0.25, np.float32)
-    symbols = ops.quantize(values, low=low, step=step, levels=63, scale="log")
+    grid = ops.Grid("log", 63, low, step)
+    symbols = ops.quantize(values, grid)
     cost = random.exponential(4.0, (1024, 64)).astype(np.float32)
     return [
         Case("entropy_windows", "1 Mi bytes, 256/64", stream.size, lambda b: ops.entropy_windows(stream, backend=b)),
@@ -49,7 +50,7 @@ def cases() -> list[Case]:
             "quantize",
             "512 x 1024, log",
             values.size,
-            lambda b: ops.quantize(values, low=low, step=step, levels=63, scale="log", backend=b),
+            lambda b: ops.quantize(values, grid, backend=b),
         ),
         Case("codelength", "512 x 1024", symbols.size, lambda b: ops.codelength(symbols, cost, backend=b)),
     ]

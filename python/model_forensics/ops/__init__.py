@@ -6,14 +6,16 @@ package imports the compiled core or the kernels; it knows no model and needs no
 
 from __future__ import annotations
 
-from model_forensics.ops._codelength import codelength, codelength_adaptive
+from model_forensics.ops._codelength import CostTable, codelength, codelength_adaptive
 from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
 from model_forensics.ops._entropy import entropy_windows
-from model_forensics.ops._planes import histogram, quantize
+from model_forensics.ops._planes import Grid, histogram, quantize
 
 __all__ = [
     "Backend",
     "Choice",
+    "CostTable",
+    "Grid",
     "backends",
     "chosen",
     "codelength",

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from model_forensics._core import (
-    codelength_per_channel,
-    codelength_per_token,
+    codelength,
     compiler,
     entropy_windows,
     histogram,
-    quantize_log,
-    quantize_uniform,
+    quantize,
 )
 
 __all__ = [
-    "codelength_per_channel",
-    "codelength_per_token",
+    "codelength",
     "compiler",
     "entropy_windows",
     "histogram",
-    "quantize_log",
-    "quantize_uniform",
+    "quantize",
 ]

@@ -4,15 +4,13 @@ Each function has the arguments and the arithmetic of its namesake in `_numpy`, 
 `fastmath` stays off for that reason.
 """
 
-from model_forensics.ops._numba.codelength import codelength_per_channel, codelength_per_token
+from model_forensics.ops._numba.codelength import codelength
 from model_forensics.ops._numba.entropy import entropy_windows
-from model_forensics.ops._numba.planes import histogram, quantize_log, quantize_uniform
+from model_forensics.ops._numba.planes import histogram, quantize
 
 __all__ = [
-    "codelength_per_channel",
-    "codelength_per_token",
+    "codelength",
     "entropy_windows",
     "histogram",
-    "quantize_log",
-    "quantize_uniform",
+    "quantize",
 ]

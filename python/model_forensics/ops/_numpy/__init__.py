@@ -3,15 +3,13 @@
 Backends get checked, C-contiguous arrays and fill `out`, which may hold anything on entry.
 """
 
-from model_forensics.ops._numpy.codelength import codelength_per_channel, codelength_per_token
+from model_forensics.ops._numpy.codelength import codelength
 from model_forensics.ops._numpy.entropy import entropy_windows
-from model_forensics.ops._numpy.planes import histogram, quantize_log, quantize_uniform
+from model_forensics.ops._numpy.planes import histogram, quantize
 
 __all__ = [
-    "codelength_per_channel",
-    "codelength_per_token",
+    "codelength",
     "entropy_windows",
     "histogram",
-    "quantize_log",
-    "quantize_uniform",
+    "quantize",
 ]
