@@ -1,8 +1,7 @@
 #include "planes.hpp"
 
-#include <array>
-#include <bit>
-#include <cmath>
+#include <algorithm>
+#include <mutex>
 
 #include "checks.hpp"
 
@@ -10,90 +9,101 @@ namespace model_forensics {
 
 namespace {
 
-constexpr double kTwoOverLn2 = 2.8853900817779268;  // nearest double of 2 / ln 2
-constexpr double kSqrt2 = 1.4142135623730951;       // nearest double of the square root of 2
-constexpr int kTerms = 11;                          // the twelfth term is below half a unit in the last place
+constexpr std::int64_t kCounters = 1 << 16;  // of 32 bits: a quarter of a second-level cache
+constexpr std::int64_t kColumns = 64;        // of a tile counted together: their counters stay in the first-level cache
 
-constexpr std::array<double, kTerms> kSeries = [] {
-  std::array<double, kTerms> series{};
-  for (int k = 0; k < kTerms; ++k) series[static_cast<std::size_t>(k)] = kTwoOverLn2 / (2 * k + 1);
-  return series;
-}();
+// Counts one strip of channels in 32 bits, and adds them to the result when it is done.
+class Counter {
+ public:
+  Counter(const Sites& sites, std::int64_t alphabet, std::int64_t width, std::span<std::int64_t> counts,
+          std::mutex& writing)
+      : sites_(sites), alphabet_(alphabet), counts_(counts), writing_(writing) {
+    counters_.resize(static_cast<std::size_t>(width * alphabet));
+  }
 
-std::uint8_t level(double position, std::int64_t levels) {
-  const double last = static_cast<double>(levels - 1);
-  return static_cast<std::uint8_t>(std::min(std::max(std::floor(position), 0.0), last));
-}
+  void open(const Tile& tile) {
+    tile_ = tile;
+    std::fill_n(counters_.begin(), tile.channels * alphabet_, 0U);
+    tokens_ = 0;
+  }
 
-void require_grid(std::span<const float> values, std::span<const float> low, std::span<const float> step,
-                  std::int64_t levels, std::span<std::uint8_t> symbols) {
-  require(levels >= 1 && levels <= 255, "levels must be from 1 to 255");
-  require(low.size() == step.size(), "low and step must have one entry for each channel");
-  require(divides(length(values), length(low)), "values must be whole rows of channels");
-  require(symbols.size() == values.size(), "the output must have the shape of the values");
-}
-
-template <typename Position>
-void quantize(std::span<const float> values, std::span<const float> low, std::span<const float> step,
-              std::int64_t levels, std::span<std::uint8_t> symbols, Position position) {
-  require_grid(values, low, step, levels, symbols);
-  const std::size_t channels = low.size();
-  const auto nonfinite = static_cast<std::uint8_t>(levels);
-  for (std::size_t row = 0; row < values.size(); row += channels) {
-    for (std::size_t c = 0; c < channels; ++c) {
-      const float value = values[row + c];
-      symbols[row + c] = std::isfinite(value) ? position(value, static_cast<double>(low[c]),
-                                                         static_cast<double>(step[c]))
-                                              : nonfinite;
+  void add(const Tile& tile, TileSymbols symbols) {
+    if (tokens_ > kMostTokens) {
+      close();
+      open(tile);
+    }
+    tokens_ += tile.tokens;
+    for (std::int64_t first = 0; first < tile.channels; first += kColumns) {
+      const std::int64_t columns = std::min(kColumns, tile.channels - first);
+      for (std::int64_t row = 0; row < tile.tokens; ++row) {
+        count_row(symbols.first + row * symbols.stride + first, columns, counters_.data() + first * alphabet_);
+      }
     }
   }
+
+  void close() {
+    const std::int64_t first = sites_.each[static_cast<std::size_t>(tile_.site)].first_channel + tile_.first_channel;
+    std::int64_t* out = counts_.data() + first * alphabet_;
+    const std::scoped_lock lock(writing_);
+    for (std::int64_t i = 0; i < tile_.channels * alphabet_; ++i) out[i] += counters_[static_cast<std::size_t>(i)];
+  }
+
+ private:
+  static constexpr std::int64_t kMostTokens = 0xFFFFFFFF - kTileTokens;  // a counter cannot overflow before
+
+  void count_row(const std::uint8_t* row, std::int64_t columns, std::uint32_t* counters) const {
+    for (std::int64_t c = 0; c < columns; ++c) ++counters[c * alphabet_ + row[c]];
+  }
+
+  const Sites& sites_;
+  std::int64_t alphabet_;
+  std::span<std::int64_t> counts_;
+  std::mutex& writing_;
+  Tile tile_;
+  std::int64_t tokens_ = 0;
+  std::vector<std::uint32_t> counters_;
+};
+
+// Writes the symbols of each tile where they belong.
+void quantize_tile(const Tile& tile, const Site& site, std::span<const float> values, const Strip& strip,
+                   std::span<std::uint8_t> symbols) {
+  const std::int64_t first = site.first_value + tile.first_token * site.channels + tile.first_channel;
+  quantize_rows(values.data() + first, site.channels, tile.tokens, strip, symbols.data() + first, site.channels);
 }
 
 }  // namespace
 
-double log2_exact_order(double value) {
-  const auto bits = std::bit_cast<std::uint64_t>(value);
-  auto exponent = static_cast<double>(static_cast<std::int64_t>(bits >> 52) - 1023);
-  double mantissa = std::bit_cast<double>((bits & 0x000FFFFFFFFFFFFFULL) | 0x3FF0000000000000ULL);
-  if (mantissa > kSqrt2) {
-    mantissa *= 0.5;
-    exponent += 1.0;
-  }
-  const double ratio = (mantissa - 1.0) / (mantissa + 1.0);
-  const double square = ratio * ratio;
-  double sum = kSeries[kTerms - 1];
-  for (int k = kTerms - 2; k >= 0; --k) sum = sum * square + kSeries[static_cast<std::size_t>(k)];
-  return exponent + ratio * sum;
-}
-
-void quantize_uniform(std::span<const float> values, std::span<const float> low, std::span<const float> step,
-                      std::int64_t levels, std::span<std::uint8_t> symbols) {
-  quantize(values, low, step, levels, symbols, [levels](float value, double lowest, double width) {
-    return level((static_cast<double>(value) - lowest) / width, levels);
+void quantize(std::span<const float> values, const Grid& grid, const Sites& sites, std::span<std::uint8_t> symbols) {
+  require_input({.symbols = {}, .values = values, .grid = &grid}, sites);
+  require(symbols.size() == values.size(), "the output must have the shape of the values");
+  const Tiling tiling(sites, kTileChannels);
+  parallel_for(tiling.count(), tiling.grain(), [&](std::int64_t begin, std::int64_t end) {
+    Strip strip;
+    Tile last{.site = -1};
+    for (std::int64_t index = begin; index < end; ++index) {
+      const Tile tile = tiling.tile(index);
+      const Site& site = sites.each[static_cast<std::size_t>(tile.site)];
+      if (tile.site != last.site || tile.first_channel != last.first_channel) {
+        prepare(grid, site.first_channel + tile.first_channel, tile.channels, strip);
+      }
+      quantize_tile(tile, site, values, strip, symbols);
+      last = tile;
+    }
   });
 }
 
-void quantize_log(std::span<const float> values, std::span<const float> low, std::span<const float> step,
-                  std::int64_t levels, std::span<std::uint8_t> symbols) {
-  quantize(values, low, step, levels, symbols, [levels](float value, double lowest, double width) -> std::uint8_t {
-    if (value == 0.0F) return 0;
-    // A float32 denormal is a normal float64, so the exponent field is enough.
-    return level((log2_exact_order(std::fabs(static_cast<double>(value))) - lowest) / width, levels);
-  });
-}
-
-void histogram(std::span<const std::uint8_t> symbols, std::int64_t channels, std::int64_t alphabet,
-               std::span<std::int64_t> counts) {
+void histogram(const Input& input, const Sites& sites, std::int64_t alphabet, std::span<std::int64_t> counts) {
   require_alphabet(alphabet);
-  require(channels >= 0 && divides(length(symbols), channels), "symbols must be whole rows of `channels`");
-  require(length(counts) == channels * alphabet, "counts must be [channels, alphabet]");
-  require_symbols(symbols, alphabet);
+  require_input(input, sites);
+  require(counts.size() / static_cast<std::size_t>(alphabet) == static_cast<std::size_t>(sites.channels) &&
+              counts.size() % static_cast<std::size_t>(alphabet) == 0,
+          "counts must be [channels, alphabet]");
+  if (input.grid != nullptr) require(input.grid->alphabet() == alphabet, "the alphabet must be that of the grid");
+  require_symbols(input.symbols, alphabet);
   std::fill(counts.begin(), counts.end(), 0);
-  const auto width = static_cast<std::size_t>(channels);
-  for (std::size_t row = 0; row < symbols.size(); row += width) {
-    std::int64_t* channel = counts.data();
-    for (std::size_t c = 0; c < width; ++c, channel += alphabet) ++channel[symbols[row + c]];
-  }
+  const std::int64_t width = std::min(kTileChannels, kCounters / alphabet);
+  std::mutex writing;
+  for_each_tile(input, sites, width, [&] { return Counter(sites, alphabet, width, counts, writing); });
 }
 
 }  // namespace model_forensics

@@ -1,4 +1,5 @@
 // Runs every operation of the core on odd sizes under the sanitizers; values are checked by the Python tests.
+#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -83,27 +84,77 @@ void huge_rows() {
   expect(symbols == offsets.back(), "every symbol of a row with windows belongs to a piece");
 }
 
-void planes(std::size_t tokens, std::size_t channels) {
-  std::vector<float> values(tokens * channels);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::ldexp(static_cast<float>(i % 7) - 3.0F, int(i % 40) - 20);
-  if (!values.empty()) values[0] = std::numeric_limits<float>::infinity();
-  const std::vector<float> low(channels, -20.0F);
-  const std::vector<float> step(channels, 0.7F);
+// The polynomial of the fast path, for every mantissa that a float32 has: its bound is proved by trying all.
+void excess() {
+  for (std::uint32_t bits = 0; bits < (1U << 23); ++bits) {
+    const float mantissa = std::bit_cast<float>(bits | 0x3F800000U);
+    const double exact = std::log2(double(mantissa)) - (double(mantissa) - 1.0);
+    expect(std::fabs(double(mf::log2_excess(mantissa)) - exact) < mf::kExcessError, "the logarithm's bound");
+  }
+}
+
+std::vector<float> some_values(std::size_t count) {
+  std::vector<float> values(count);
+  for (std::size_t i = 0; i < count; ++i) values[i] = std::ldexp(static_cast<float>(i % 7) - 3.0F, int(i % 40) - 20);
+  if (count != 0) values[0] = std::numeric_limits<float>::infinity();
+  return values;
+}
+
+void planes(std::int64_t tokens, std::int64_t channels, mf::Scale scale) {
+  const std::vector<std::int64_t> shapes{tokens, channels, 3, 0, tokens, channels};
+  const mf::Sites sites = mf::read_sites(shapes, {5, 3});
+  const auto values = some_values(std::size_t(sites.values));
+  const std::vector<float> low(std::size_t(sites.channels), -20.0F);
+  const std::vector<float> step(std::size_t(sites.channels), 0.7F);
+  const mf::Grid grid{scale, 15, low, step};
   std::vector<std::uint8_t> symbols(values.size(), 0xA5);
-  mf::quantize_uniform(values, low, step, 15, symbols);
-  mf::quantize_log(values, low, step, 15, symbols);
-  std::vector<std::int64_t> counts(channels * 16, -1);
-  mf::histogram(symbols, std::int64_t(channels), 16, counts);
+  mf::quantize(values, grid, sites, symbols);
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
+    expect(symbols[i] == mf::exact_symbol(values[i], scale, -20.0F, 0.7F, 15), "the symbol of the definition");
+  }
+  const std::int64_t alphabet = grid.alphabet();
+  std::vector<std::int64_t> counts(std::size_t(sites.channels * alphabet), -1);
+  mf::histogram({.symbols = {}, .values = values, .grid = &grid}, sites, alphabet, counts);
   std::int64_t total = 0;
   for (const auto count : counts) total += count;
-  expect(total == std::int64_t(values.size()), "every symbol is counted once");
-  const std::vector<float> cost(channels * 16, 2.0F);
-  std::vector<double> per_channel(channels, -1.0);
-  std::vector<double> per_token(tokens, -1.0);
-  mf::codelength_per_channel(symbols, cost, std::int64_t(channels), 16, per_channel);
-  mf::codelength_per_token(symbols, cost, std::int64_t(channels), 16, per_token);
-  for (const double bits : per_channel) expect(bits == 2.0 * double(tokens), "cost per channel");
-  for (const double bits : per_token) expect(bits == 2.0 * double(channels), "cost per token");
+  expect(total == sites.values, "every symbol is counted once");
+  const std::vector<std::int32_t> cost(std::size_t(alphabet), 2);
+  const std::vector<std::int32_t> tables(std::size_t(sites.channels), 0);
+  std::vector<std::int64_t> channel(std::size_t(sites.channels), -1);
+  std::vector<std::int64_t> token(std::size_t(sites.tokens), -1);
+  std::vector<std::int64_t> site(sites.each.size(), -1);
+  std::vector<std::int64_t> cell(std::size_t(sites.cells), -1);
+  mf::codelength({.symbols = symbols, .values = {}, .grid = nullptr}, sites, {cost, alphabet, tables},
+                 {channel, token, site, cell});
+  for (const auto sum : channel) expect(sum == 2 * tokens, "cost per channel");
+  for (const auto sum : site) expect(sum == 2 * tokens * channels || sum == 0, "cost per site");
+  std::int64_t cells = 0;
+  for (const auto sum : cell) cells += sum;
+  expect(cells == 2 * sites.values, "cost of all blocks");
+}
+
+// Shapes beyond 32 bits, as arithmetic: nothing of that size is allocated.
+void tilings() {
+  const std::int64_t tokens = (std::int64_t{1} << 33) + 7;
+  const mf::Sites sites = mf::read_sites(std::vector<std::int64_t>{tokens, 2500, 3, 5}, {100, 7});
+  const mf::Tiling tiling(sites, mf::kTileChannels);
+  const mf::Tile last = tiling.tile(tiling.count() - 2);
+  expect(last.site == 0 && last.first_channel == 2048 && last.channels == 452, "the last strip");
+  expect(last.first_token + last.tokens == tokens, "the last token");
+  expect(tiling.tile(tiling.count() - 1).site == 1, "the last site");
+  expect(sites.each[1].first_value == tokens * 2500, "where the second site starts");
+  const mf::Tile second = tiling.tile(1);
+  expect(second.first_token == 64 && second.tokens == 36, "a tile ends with its block");
+}
+
+void refused(const char* what, const auto& call) {
+  bool thrown = false;
+  try {
+    call();
+  } catch (const std::invalid_argument&) {
+    thrown = true;
+  }
+  expect(thrown, what);
 }
 
 void patches(std::int64_t tokens, std::int64_t features) {
@@ -123,13 +174,13 @@ void patches(std::int64_t tokens, std::int64_t features) {
 void refusals() {
   const std::vector<std::uint8_t> symbols{1, 2, 200};
   std::vector<std::int64_t> counts(48);
-  bool refused = false;
-  try {
-    mf::histogram(symbols, 3, 16, counts);
-  } catch (const std::invalid_argument&) {
-    refused = true;
-  }
-  expect(refused, "a symbol outside the alphabet is refused");
+  const mf::Sites sites = mf::read_sites(std::vector<std::int64_t>{1, 3});
+  const mf::Input input{.symbols = symbols, .values = {}, .grid = nullptr};
+  refused("a symbol outside the alphabet", [&] { mf::histogram(input, sites, 16, counts); });
+  const std::vector<std::int32_t> cost(48);
+  refused("a symbol without a cost", [&] { mf::codelength(input, sites, {cost, 16, {}}, {counts, {}, {}, {}}); });
+  const std::int64_t big = std::int64_t{1} << 62;
+  refused("sizes beyond 63 bits", [&] { mf::read_sites(std::vector<std::int64_t>{big, 4}); });
 }
 
 }  // namespace
@@ -146,9 +197,17 @@ int main() {
     }
   }
   huge_rows();
-  for (const std::size_t tokens : {0U, 1U, 63U}) {
-    for (const std::size_t channels : {1U, 7U, 127U}) planes(tokens, channels);
+  excess();
+  for (const mf::Isa isa : {mf::Isa::portable, mf::Isa::avx2, mf::Isa::avx512}) {
+    if (isa > mf::detected_isa()) continue;
+    mf::use_isa(isa);
+    for (const std::int64_t tokens : {0, 1, 63, 130}) {
+      for (const std::int64_t channels : {1, 7, 127, 1030}) {
+        for (const int scale : {0, 1, 2, 3}) planes(tokens, channels, mf::Scale{scale});
+      }
+    }
   }
+  tilings();
   for (const std::int64_t tokens : {1, 3, 40}) {
     for (const std::int64_t features : {1, 7, 1023}) patches(tokens, features);
   }

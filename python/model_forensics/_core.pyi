@@ -20,28 +20,43 @@ def entropy_windows(
     out: npt.NDArray[np.float64],
     /,
 ) -> None: ...
-def histogram(symbols: npt.NDArray[np.uint8], alphabet: int, out: npt.NDArray[np.int64], /) -> None: ...
-def quantize_uniform(
+def quantize(
     values: npt.NDArray[np.float32],
+    shapes: npt.NDArray[np.int64],
+    scale: int,
+    levels: int,
     low: npt.NDArray[np.float32],
     step: npt.NDArray[np.float32],
-    levels: int,
     out: npt.NDArray[np.uint8],
     /,
 ) -> None: ...
-def quantize_log(
-    values: npt.NDArray[np.float32],
+def histogram(
+    data: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    shapes: npt.NDArray[np.int64],
+    scale: int,
+    levels: int,
     low: npt.NDArray[np.float32],
     step: npt.NDArray[np.float32],
-    levels: int,
-    out: npt.NDArray[np.uint8],
+    alphabet: int,
+    out: npt.NDArray[np.int64],
     /,
 ) -> None: ...
-def codelength_per_channel(
-    symbols: npt.NDArray[np.uint8], cost: npt.NDArray[np.float32], out: npt.NDArray[np.float64], /
-) -> None: ...
-def codelength_per_token(
-    symbols: npt.NDArray[np.uint8], cost: npt.NDArray[np.float32], out: npt.NDArray[np.float64], /
+def codelength(
+    data: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    shapes: npt.NDArray[np.int64],
+    scale: int,
+    levels: int,
+    low: npt.NDArray[np.float32],
+    step: npt.NDArray[np.float32],
+    cost: npt.NDArray[np.int32],
+    tables: npt.NDArray[np.int32],
+    block_tokens: int,
+    block_channels: int,
+    channel: npt.NDArray[np.int64],
+    token: npt.NDArray[np.int64],
+    site: npt.NDArray[np.int64],
+    cell: npt.NDArray[np.int64],
+    /,
 ) -> None: ...
 
 class StreamError(ValueError): ...

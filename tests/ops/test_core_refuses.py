@@ -7,38 +7,91 @@ from typing import Any
 import numpy as np
 import pytest
 
+NONE = np.zeros(0, np.float32)
+
 core: Any = pytest.importorskip("model_forensics._core", reason="the compiled core is not built")
+
+
+def histogram(symbols: Any, alphabet: int, out: Any, shape: tuple[int, int] | None = None) -> None:
+    shapes = np.array([shape or symbols.shape])
+    core.histogram(symbols, shapes, -1, 0, NONE, NONE, alphabet, out)
 
 
 def test_dtypes_are_never_cast() -> None:
     with pytest.raises(TypeError, match="symbols must be uint8"):
-        core.histogram(np.zeros((2, 2), np.int8), 4, np.zeros((2, 4), np.int64))
+        histogram(np.zeros((2, 2), np.int8), 4, np.zeros((2, 4), np.int64))
     with pytest.raises(TypeError, match="out must be int64"):
-        core.histogram(np.zeros((2, 2), np.uint8), 4, np.zeros((2, 4), np.float64))
+        histogram(np.zeros((2, 2), np.uint8), 4, np.zeros((2, 4), np.float64))
 
 
 def test_layouts_it_cannot_read_are_refused() -> None:
     with pytest.raises(ValueError, match="C-contiguous"):
-        core.histogram(np.zeros((4, 2), np.uint8)[::2], 4, np.zeros((2, 4), np.int64))
+        histogram(np.zeros((4, 2), np.uint8)[::2], 4, np.zeros((2, 4), np.int64))
     unaligned = np.zeros(2 * 4 * 8 + 1, np.uint8)[1:].view(np.int64).reshape(2, 4)
     with pytest.raises(ValueError, match="aligned"):
-        core.histogram(np.zeros((4, 2), np.uint8), 4, unaligned)
+        histogram(np.zeros((4, 2), np.uint8), 4, unaligned)
 
 
 def test_read_only_output_is_refused() -> None:
     out = np.zeros((2, 4), np.int64)
     out.setflags(write=False)
     with pytest.raises(ValueError, match="writeable"):
-        core.histogram(np.zeros((4, 2), np.uint8), 4, out)
+        histogram(np.zeros((4, 2), np.uint8), 4, out)
 
 
 def test_sizes_are_checked_before_anything_is_written() -> None:
     out = np.full((2, 3), -1, np.int64)
     with pytest.raises(ValueError, match=r"\[channels, alphabet\]"):
-        core.histogram(np.zeros((4, 2), np.uint8), 4, out)
+        histogram(np.zeros((4, 2), np.uint8), 4, out)
     with pytest.raises(ValueError, match="outside the alphabet"):
-        core.histogram(np.full((4, 2), 9, np.uint8), 3, out)
+        histogram(np.full((4, 2), 9, np.uint8), 3, out)
+    with pytest.raises(ValueError, match="size of the sites"):
+        histogram(np.zeros((4, 2), np.uint8), 3, out, (5, 2))
+    with pytest.raises(ValueError, match="negative"):
+        histogram(np.zeros((4, 2), np.uint8), 3, out, (-4, -2))
+    with pytest.raises(ValueError, match="63 bits"):
+        histogram(np.zeros((4, 2), np.uint8), 3, out, (2**62, 4))
     assert (out == -1).all()
+
+
+def codelength(symbols: Any, cost: Any, tables: Any, channel: Any, block: tuple[int, int] = (0, 0)) -> None:
+    none = np.zeros(0, np.int64)
+    shapes = np.array([symbols.shape])
+    core.codelength(symbols, shapes, -1, 0, NONE, NONE, cost, tables, *block, channel, none, none, none)
+
+
+def test_codelength_refuses_before_it_writes() -> None:
+    symbols, cost, out = np.full((4, 2), 2, np.uint8), np.zeros((2, 3), np.int32), np.full(2, -1, np.int64)
+    every = np.zeros(0, np.int32)
+    with pytest.raises(ValueError, match="outside the alphabet"):
+        codelength(symbols, cost[:, :2].copy(), every, out)
+    with pytest.raises(ValueError, match="not there"):
+        codelength(symbols, cost, np.array([0, 2], np.int32), out)
+    with pytest.raises(ValueError, match=r"\[channels, alphabet\]"):
+        codelength(symbols, cost[:1], every, out)
+    with pytest.raises(ValueError, match=r"must be \[channels\]"):
+        codelength(symbols, cost, every, np.full(3, -1, np.int64))
+    with pytest.raises(ValueError, match="block"):
+        codelength(symbols, cost, every, out, (4, 0))
+    assert (out == -1).all()
+
+
+def test_grids_are_checked_by_the_core_too() -> None:
+    values, out = np.zeros((2, 2), np.float32), np.full((2, 2), 9, np.uint8)
+    shapes, ones = np.array([[2, 2]]), np.ones(2, np.float32)
+    for scale, levels, low, step, says in (
+        (7, 4, ones, ones, "scale"),
+        (0, 256, ones, ones, "levels"),
+        (1, 4, ones[:1], ones, "channels"),
+        (1, 4, ones, 0 * ones, "above 0"),
+        (0, 4, np.nan * ones, ones, "finite"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            core.quantize(values, shapes, scale, levels, low, step, out)
+    assert (out == 9).all()
+
+
+def test_windows_are_checked_before_anything_is_written() -> None:
     windows = np.full(3, -1.0)
     with pytest.raises(ValueError, match="one entry for each window"):
         core.entropy_windows(np.zeros(8, np.uint8), np.array([0, 8]), 4, 4, 256, np.zeros(5, np.int64), windows)
@@ -52,10 +105,10 @@ def test_other_threads_run_while_it_computes() -> None:
 
     symbols = np.zeros((1 << 16, 256), np.uint8)
     out = np.zeros((256, 256), np.int64)
-    threads = [threading.Thread(target=core.histogram, args=(symbols, 256, out.copy())) for _ in range(3)]
+    threads = [threading.Thread(target=histogram, args=(symbols, 256, out.copy())) for _ in range(3)]
     for thread in threads:
         thread.start()
-    core.histogram(symbols, 256, out)
+    histogram(symbols, 256, out)
     for thread in threads:
         thread.join()
     assert out.sum() == symbols.size

@@ -87,13 +87,7 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
 
 
 def test_chosen_names_what_served() -> None:
-    ops.quantize(
-        np.zeros((1, 1), np.float32),
-        low=np.zeros(1, np.float32),
-        step=np.ones(1, np.float32),
-        levels=2,
-        backend="numpy",
-    )
+    ops.quantize(np.zeros((1, 1), np.float32), ops.Grid("sign"), backend="numpy")
     assert ops.chosen()["quantize"] == "numpy"
 
 

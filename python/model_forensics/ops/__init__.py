@@ -8,16 +8,18 @@ the kernels; it knows no model and needs no torch.
 from __future__ import annotations
 
 from model_forensics.ops._arithmetic import arithmetic_decode, arithmetic_encode
-from model_forensics.ops._codelength import codelength, codelength_adaptive
+from model_forensics.ops._codelength import CostTable, codelength, codelength_adaptive
 from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
 from model_forensics.ops._entropy import entropy_windows
 from model_forensics.ops._machine import instruction_set, set_threads, threads
 from model_forensics.ops._patch import PatchEdit, PatchPlan, patch_plan, patch_rows
-from model_forensics.ops._planes import histogram, quantize
+from model_forensics.ops._planes import Grid, histogram, quantize
 
 __all__ = [
     "Backend",
     "Choice",
+    "CostTable",
+    "Grid",
     "PatchEdit",
     "PatchPlan",
     "arithmetic_decode",

@@ -2,62 +2,133 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
 
 from model_forensics.errors import UsageError
-from model_forensics.ops import _check, _dispatch, _planes
+from model_forensics.ops import _check, _dispatch, _planes, _sites, _tables
+from model_forensics.ops._planes import Grid, Shapes
 
-Reduce = Literal["channel", "token", "site"]
+Reduce = Literal["channel", "token", "site", "block"]
+Adaptive = Literal["channel", "site", "block"]
+Bits = npt.NDArray[np.float64]
+
+REDUCTIONS: Final[tuple[Reduce, ...]] = get_args(Reduce)
+ADAPTIVE: Final[tuple[Adaptive, ...]] = get_args(Adaptive)
+LARGEST_COST: Final = 2.0**15
+_BATCH: Final = 1 << 20
+"""Counts that block by block adaptive codelengths take at a time."""
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Costs made ready: worth keeping where the same costs serve many calls.
+
+    Costs become integers once, in units of 2^-16 bits, so that sums are exact in any order.
+
+    Attributes:
+        units: [tables, alphabet] int32.
+    """
+
+    units: npt.NDArray[np.int32]
+
+    @staticmethod
+    def of(cost: npt.NDArray[np.float32]) -> CostTable:
+        """From [tables, alphabet] float32 bits, finite and below 2^15 in magnitude; negative ones are allowed.
+
+        Raises:
+            UsageError: `cost` is not as above. An impossible symbol has no finite cost: give it a large one.
+        """
+        where = "CostTable"
+        checked: npt.NDArray[np.float32] = _check.array(where, "cost", cost, np.float32, 2)
+        _check.integer(where, "the number of columns of cost", checked.shape[1], 1, 256)
+        units = np.rint(checked.astype(np.float64) * 2.0**_tables.COST_BITS)
+        limit = LARGEST_COST * 2.0**_tables.COST_BITS
+        if not (np.abs(units) < limit).all():  # NaN compares false
+            raise UsageError(
+                "cost holds NaN, Inf or a magnitude of 32768 bits or more",
+                where=where,
+                cure="Pass finite bits below 2^15 in magnitude",
+            )
+        return CostTable(units.astype(np.int32))
 
 
 def codelength(
-    symbols: npt.NDArray[np.uint8],
-    cost: npt.NDArray[np.float32],
+    x: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    cost: npt.NDArray[np.float32] | CostTable,
     *,
-    reduce: Reduce = "channel",
+    grid: Grid | None = None,
+    tables: npt.NDArray[np.int32] | None = None,
+    shapes: Shapes | None = None,
+    reduce: Reduce | tuple[Reduce, ...] = "channel",
+    block: tuple[int, int] | None = None,
     backend: str = "auto",
-) -> npt.NDArray[np.float64]:
-    """Bits that the symbols cost under a static model per channel: Σ cost[channel, symbol].
+) -> Any:
+    """Bits that symbols cost under a static model per channel: Σ cost[table of the channel, symbol], in one pass.
+
+    Costs are rounded to units of 2^-16 bits and summed as integers: every backend, instruction set and number of
+    threads gives the same bits.
 
     Args:
-        symbols: [tokens, channels] uint8, each below the alphabet of `cost`.
-        cost: [channels, alphabet] float32, bits of each symbol; +Inf for an impossible one, no NaN.
-        reduce: what remains after the sum: "channel", "token", or "site" for one number.
+        x: [tokens, channels] uint8 symbols, or float32 values with `grid`, which become symbols on the way; with
+            `shapes`, [values] of many sites one after the other.
+        cost: [tables, alphabet] float32 bits of each symbol, finite, below 2^15 in magnitude, negative ones allowed;
+            or a CostTable made of them.
+        grid: how values become symbols; its alphabet is that of `cost`.
+        tables: [channels of all sites] int32, the table that each channel uses; None: table c for channel c.
+        shapes: [sites, 2] int64 or a list of (tokens, channels), one for each site.
+        reduce: what remains after the sum: "channel", "token", "site", "block", or a tuple of these names.
+        block: (tokens, channels) of a block, for "block"; blocks at the ends of a site may be smaller.
         backend: "auto" or the name of a backend.
 
     Returns:
-        float64 bits, summed in float64: [channels], [tokens], or [] (no dimension).
+        float64 bits; for a tuple of names, a tuple of arrays. channel: [channels of all sites]. token: [tokens of all
+        sites]. site: [sites], for a single [tokens, channels] array []. block: [⌈tokens/bt⌉, ⌈channels/bc⌉], with
+        `shapes` [blocks of all sites], each site's row by row.
 
     Raises:
         UsageError: an argument is not as above.
         BackendUnavailable: the backend cannot serve.
     """
     op = "codelength"
-    choice = _dispatch.select(op, symbols, backend)
-    checked: npt.NDArray[np.uint8] = _check.array(op, "symbols", symbols, np.uint8, 2)
-    tokens, channels = checked.shape
-    costs: npt.NDArray[np.float32] = _check.array(op, "cost", cost, np.float32, 2, (channels, None))
-    alphabet = _check.integer(op, "the number of columns of cost", costs.shape[1], 1, 256)
-    reduced = _check.choice(op, "reduce", reduce, ("channel", "token", "site"))
-    _check.symbols_below(op, checked, alphabet)
-    if not (costs > -np.inf).all():  # NaN compares false
-        raise UsageError("cost holds NaN or -Inf", where=op, cure="Pass bits that are numbers, or +Inf")
-    out = np.empty(tokens if reduced == "token" else channels, dtype=np.float64)
-    if reduced == "token":
-        choice.module.codelength_per_token(checked, costs, out)
-    else:
-        choice.module.codelength_per_channel(checked, costs, out)
+    choice = _dispatch.select(op, x, backend)
+    data = _planes.read_input(op, x, grid, shapes)
+    costs = cost if isinstance(cost, CostTable) else CostTable.of(cost)
+    alphabet = costs.units.shape[1]
+    if grid is not None and alphabet != grid.alphabet:
+        raise UsageError(
+            f"cost has {alphabet} columns, the alphabet of the grid is {grid.alphabet}",
+            where=op,
+            cure="Pass a cost for each symbol of the grid, that of nonfinite values included",
+        )
+    table_of = _read_tables(op, tables, costs.units.shape[0], data.sites.channels)
+    wanted = _read_reduce(op, reduce, REDUCTIONS)
+    size = _read_block(op, block, "block" in wanted)
+    _require_exact(op, data.flat.size, costs.units)
+    sums = {name: np.empty(_sizes(data.sites, size, name), dtype=np.int64) for name in wanted}
+    none = np.empty(0, dtype=np.int64)
+    with _planes.naming_symbols(op, data, alphabet):
+        choice.module.codelength(
+            data.flat, *data.grid, costs.units, table_of, *size, *(sums.get(name, none) for name in REDUCTIONS)
+        )
     _dispatch.record(choice)
-    return np.array(out.sum()) if reduced == "site" else out
+    bits = {name: np.ldexp(units.astype(np.float64), -_tables.COST_BITS) for name, units in sums.items()}
+    return _arrange(bits, reduce, data.sites, size)
 
 
 def codelength_adaptive(
-    symbols: npt.NDArray[np.uint8], *, alphabet: int, backend: str = "auto"
-) -> npt.NDArray[np.float64]:
+    x: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    *,
+    alphabet: int | None = None,
+    grid: Grid | None = None,
+    shapes: Shapes | None = None,
+    reduce: Adaptive | tuple[Adaptive, ...] = "channel",
+    block: tuple[int, int] | None = None,
+    backend: str = "auto",
+) -> Any:
     """Bits that each channel costs under an adaptive model that starts knowing nothing.
 
     The Krichevsky–Trofimov estimator (1981): P(next = k) = (n_k + ½)/(n + alphabet/2). Its product over a sequence
@@ -65,20 +136,116 @@ def codelength_adaptive(
     log2 Γ(n + A/2)/Γ(A/2) − Σ_k log2 Γ(n_k + ½)/Γ(½).
 
     Args:
-        symbols: [tokens, channels] uint8, each below `alphabet`.
-        alphabet: number of symbols A, 2 to 256.
+        x: [tokens, channels] uint8 symbols below `alphabet`, or float32 values with `grid`; with `shapes`, [values] of
+            many sites one after the other.
+        alphabet: number of symbols A, 2 to 256; None: that of the grid.
+        grid: how values become symbols.
+        shapes: [sites, 2] int64 or a list of (tokens, channels), one for each site.
+        reduce: "channel"; "site", the sum over its channels; "block", the sum over the channels of a block, each of
+            whose models starts anew in the block; or a tuple of these names.
+        block: (tokens, channels) of a block, for "block".
         backend: "auto" or the name of a backend (it counts; the formula is evaluated in one place).
 
     Returns:
-        [channels] float64 bits; 0 without tokens.
+        float64 bits in the shapes of `codelength`; 0 without tokens.
 
     Raises:
         UsageError: an argument is not as above.
         BackendUnavailable: the backend cannot serve.
     """
-    counts = _planes.count("codelength_adaptive", symbols, alphabet, backend)
-    tokens = symbols.shape[0]
-    nats = gammaln(tokens + alphabet / 2) - gammaln(alphabet / 2)
-    nats = nats - (gammaln(counts + 0.5) - gammaln(0.5)).sum(axis=1)
-    bits: npt.NDArray[np.float64] = nats / np.log(2.0)
-    return bits
+    op = "codelength_adaptive"
+    choice = _dispatch.select(op, x, backend)
+    symbols = _planes.read_alphabet(op, alphabet, grid)
+    data = _planes.read_input(op, x, grid, shapes)
+    wanted = _read_reduce(op, reduce, ADAPTIVE)
+    size = _read_block(op, block, "block" in wanted)
+    bits: dict[str, Bits] = {}
+    if "channel" in wanted or "site" in wanted:
+        tokens = np.repeat(data.sites.shapes[:, 0], data.sites.shapes[:, 1])
+        bits["channel"] = _tables.adaptive_bits(_planes.count(op, data, symbols, choice), tokens)
+        bits["site"] = data.sites.sum_per_site(bits["channel"])
+    if "block" in wanted:
+        bits["block"] = _adaptive_blocks(op, data, symbols, size, choice)
+    _dispatch.record(choice)
+    return _arrange(bits, reduce, data.sites, size)
+
+
+def _adaptive_blocks(op: str, data: _planes.Input, alphabet: int, size: _sites.Block, choice: _dispatch.Choice) -> Bits:
+    """Rows of blocks are counted as sites of their own, in batches."""
+    shapes, scale, levels, low, step = data.grid
+    found = [np.zeros(0)]
+    value = channel = 0
+    for tokens, channels in shapes.tolist():
+        rows_at_once = max(1, _BATCH // max(1, channels * alphabet)) * size[0]
+        grid = tuple(side[channel : channel + channels] if side.size else side for side in (low, step))
+        for first in range(0, tokens if channels else 0, rows_at_once):
+            count = min(rows_at_once, tokens - first)
+            starts = np.arange(0, count, size[0], dtype=np.int64)
+            rows = np.stack([np.minimum(size[0], count - starts), np.full(starts.size, channels)], axis=1)
+            begin = value + first * channels
+            part = data.flat[begin : begin + count * channels]
+            repeated = tuple(np.tile(side, starts.size) for side in grid)
+            batch = _planes.Input(part, _sites.Sites(rows, False), (rows, scale, levels, repeated[0], repeated[1]))
+            counts = _planes.count(op, batch, alphabet, choice)
+            bits = _tables.adaptive_bits(counts, np.repeat(rows[:, 0], channels)).reshape(-1, channels)
+            found.append(np.add.reduceat(bits, np.arange(0, channels, size[1]), axis=1).ravel())
+        value += tokens * channels
+        channel += channels
+    return np.concatenate(found)
+
+
+def _read_tables(op: str, tables: Any, count: int, channels: int) -> npt.NDArray[np.int32]:
+    """[channels] int32, or [0] where channel c has table c."""
+    if tables is None:
+        if count != channels:
+            raise UsageError(
+                f"cost has {count} tables, x has {channels} channels",
+                where=op,
+                cure=f"Pass cost of shape [{channels}, alphabet], or tables: the table of each channel",
+            )
+        return np.zeros(0, dtype=np.int32)
+    checked: npt.NDArray[np.int32] = _check.array(op, "tables", tables, np.int32, 1, (channels,))
+    if checked.size and not (checked.min() >= 0 and checked.max() < count):
+        raise UsageError(
+            "tables names a table that is not there", where=op, cure=f"Pass numbers from 0 to {count - 1}, rows of cost"
+        )
+    return checked
+
+
+def _read_reduce(op: str, reduce: Any, accepted: tuple[str, ...]) -> set[str]:
+    names = reduce if isinstance(reduce, tuple) else (reduce,)
+    if not names:
+        raise UsageError("reduce is empty", where=op, cure=f"Choose some of {', '.join(map(repr, accepted))}")
+    return {_check.choice(op, "reduce", name, accepted) for name in names}
+
+
+def _read_block(op: str, block: Any, wanted: bool) -> _sites.Block:
+    """(0, 0) where no blocks are wanted."""
+    if wanted:
+        return _sites.block_of(op, block)
+    if block is not None:
+        raise UsageError("block is given without reduce='block'", where=op, cure="Leave it out, or add 'block'")
+    return 0, 0
+
+
+def _require_exact(op: str, values: int, units: npt.NDArray[np.int32]) -> None:
+    if values > 1 << 32 and values * int(np.abs(units.astype(np.int64)).max(initial=0)) > np.iinfo(np.int64).max:
+        raise UsageError(
+            "the sums could exceed 63 bits", where=op, cure="Pass smaller costs, or fewer values at a time"
+        )
+
+
+def _sizes(sites: _sites.Sites, block: _sites.Block, name: str) -> int:
+    if name == "block":
+        return int(sites.grid_of_blocks(block).prod(axis=1).sum())
+    return {"channel": sites.channels, "token": sites.tokens, "site": len(sites.shapes)}[name]
+
+
+def _arrange(bits: dict[str, Bits], reduce: Any, sites: _sites.Sites, block: _sites.Block) -> Any:
+    """In the order and shape that was asked for."""
+    if sites.single:
+        if "site" in bits:
+            bits["site"] = bits["site"].reshape(())
+        if "block" in bits:
+            bits["block"] = bits["block"].reshape(sites.grid_of_blocks(block)[0])
+    return tuple(bits[name] for name in reduce) if isinstance(reduce, tuple) else bits[reduce]

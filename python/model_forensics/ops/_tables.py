@@ -7,11 +7,16 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import gammaln
 
 MAX_WINDOW: Final = 1 << 20
 FIXED_POINT_BITS: Final = 32
 """Entropy sums are integers in units of 2^-32 bits: exact in any order. 2^20 · 20 · 2^32 fits into 63 bits."""
 
+COST_BITS: Final = 16
+"""Costs are integers in units of 2^-16 bits. Those below 2^15 bits fit into 32 bits, sums of 2^32 of them into 64."""
+
+_MAX_COUNT: Final = 1 << 16
 _TWO_OVER_LN2: Final = 2.8853900817779268
 _SQRT2: Final = 1.4142135623730951
 _SERIES: Final = tuple(_TWO_OVER_LN2 / (2 * k + 1) for k in range(11))
@@ -48,3 +53,33 @@ def window_costs(window: int) -> npt.NDArray[np.int64]:
     costs[1:] = np.rint(np.ldexp(counts[1:] * log2(counts[1:]), FIXED_POINT_BITS)).astype(np.int64)
     costs.setflags(write=False)
     return costs
+
+
+def adaptive_bits(counts: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """[channels] float64: bits of the Krichevsky–Trofimov code of channels with these counts.
+
+    Args:
+        counts: [channels, alphabet] int64.
+        tokens: [channels] int64, their sums.
+    """
+    half_alphabet = counts.shape[1] / 2
+    nats = gammaln(tokens + half_alphabet) - gammaln(half_alphabet)
+    nats = nats - _log_gamma_ratio(counts).sum(axis=1)
+    bits: npt.NDArray[np.float64] = nats / np.log(2.0)
+    return bits
+
+
+def _log_gamma_ratio(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """ln Γ(n + ½)/Γ(½) of each count: from a table, unless few counts are larger than it."""
+    largest = int(counts.max(initial=0))
+    if largest >= _MAX_COUNT:
+        return np.asarray(gammaln(counts + 0.5) - gammaln(0.5), dtype=np.float64)
+    return _log_gamma_table(1 << largest.bit_length())[counts]
+
+
+@lru_cache(maxsize=2)
+def _log_gamma_table(size: int) -> npt.NDArray[np.float64]:
+    """[size] float64: ln Γ(n + ½)/Γ(½) of n = 0 … size − 1, read-only."""
+    table: npt.NDArray[np.float64] = np.asarray(gammaln(np.arange(size) + 0.5) - gammaln(0.5), dtype=np.float64)
+    table.setflags(write=False)
+    return table

@@ -59,7 +59,7 @@ def residual_symbols(selection: Selection, model: ChannelModel) -> npt.NDArray[n
     location, scale = model.location[selection.channel], model.scale[selection.channel]
     low = (location - np.float32(LEVELS / 2 * STEP) * scale).astype(np.float32)
     step = (np.float32(STEP) * scale).astype(np.float32)
-    symbols = ops.quantize(selection.values[None, :], low=low, step=step, levels=LEVELS, scale="log")
+    symbols = ops.quantize(selection.values[None, :], ops.Grid("log", LEVELS, low, step))
     result: npt.NDArray[np.uint8] = np.asarray(symbols).reshape(-1)
     return result
 

@@ -5,21 +5,19 @@ Each function has the arguments and the arithmetic of its namesake in `_numpy`, 
 """
 
 from model_forensics.ops._numba.arithmetic import BrokenStream, arithmetic_decode, arithmetic_encode, arithmetic_size
-from model_forensics.ops._numba.codelength import codelength_per_channel, codelength_per_token
+from model_forensics.ops._numba.codelength import codelength
 from model_forensics.ops._numba.entropy import entropy_windows
 from model_forensics.ops._numba.patch import patch_rows
-from model_forensics.ops._numba.planes import histogram, quantize_log, quantize_uniform
+from model_forensics.ops._numba.planes import histogram, quantize
 
 __all__ = [
     "BrokenStream",
     "arithmetic_decode",
     "arithmetic_encode",
     "arithmetic_size",
-    "codelength_per_channel",
-    "codelength_per_token",
+    "codelength",
     "entropy_windows",
     "histogram",
     "patch_rows",
-    "quantize_log",
-    "quantize_uniform",
+    "quantize",
 ]

@@ -8,32 +8,40 @@ import numpy.typing as npt
 from model_forensics.ops import _tables
 from model_forensics.ops._arrays import Bits, Floats, Integers, Symbols
 from model_forensics.ops._numba.compiled import compiled
+from model_forensics.ops._numpy.planes import EXPONENT, LOG, SIGN, SYMBOLS, refuse_outside
 
 _SQRT2 = _tables._SQRT2
 _SERIES = np.array(_tables._SERIES)
 
 
-def histogram(symbols: Symbols, alphabet: int, out: Integers) -> None:
+def quantize(
+    values: Floats, shapes: Integers, scale: int, levels: int, low: Floats, step: Floats, out: Symbols
+) -> None:
+    """Symbols of all values."""
+    _quantize(values, values.view(np.uint32), shapes, scale, levels, low, step, out)
+
+
+def histogram(
+    data: Symbols | Floats,
+    shapes: Integers,
+    scale: int,
+    levels: int,
+    low: Floats,
+    step: Floats,
+    alphabet: int,
+    out: Integers,
+) -> None:
     """Counts of every channel; `out` is [channels, alphabet]."""
+    refuse_outside(data, scale, alphabet)
     out[...] = 0
-    _histogram(symbols, out)
+    _histogram(*sources(data, scale), shapes, scale, levels, low, step, out)
 
 
-def quantize_uniform(values: Floats, low: Floats, step: Floats, levels: int, out: Symbols) -> None:
-    """clip(floor((x − low)/step), 0, levels − 1) in float64; nonfinite x → levels."""
-    _quantize(values, low, step, levels, False, out)
-
-
-def quantize_log(values: Floats, low: Floats, step: Floats, levels: int, out: Symbols) -> None:
-    """The same on log2|x|; zero → 0."""
-    _quantize(values, low, step, levels, True, out)
-
-
-@compiled
-def _histogram(symbols: Symbols, out: Integers) -> None:
-    for token in range(symbols.shape[0]):
-        for channel in range(symbols.shape[1]):
-            out[channel, symbols[token, channel]] += 1
+def sources(data: Symbols | Floats, scale: int) -> tuple[Symbols, Floats, npt.NDArray[np.uint32]]:
+    """Symbols, values and the bits of values, of which the compiled functions read those that `scale` says."""
+    if scale == SYMBOLS:
+        return data, np.zeros(0, np.float32), np.zeros(0, np.uint32)  # type: ignore[return-value]
+    return np.zeros(0, np.uint8), data, data.view(np.uint32)  # type: ignore[return-value]
 
 
 @compiled
@@ -55,17 +63,83 @@ def _log2(value: float, scratch: Bits, bits: npt.NDArray[np.int64]) -> float:
 
 
 @compiled
-def _quantize(values: Floats, low: Floats, step: Floats, levels: int, logarithmic: bool, out: Symbols) -> None:
+def symbol_of(
+    value: float,
+    bits: np.uint32,
+    scale: int,
+    levels: int,
+    low: float,
+    step: float,
+    scratch: Bits,
+    scratch_bits: npt.NDArray[np.int64],
+) -> np.int64:
+    """The symbol of one value, whose float32 bits are `bits`."""
+    if scale == SIGN:
+        return np.int64(bits >> 31)
+    if scale == EXPONENT:
+        return np.int64((bits >> 23) & 0xFF)
+    if not np.isfinite(value):
+        return np.int64(levels)
+    x = float(value)
+    if scale == LOG:
+        if x == 0.0:
+            return np.int64(0)
+        x = _log2(abs(x), scratch, scratch_bits)
+    position = np.floor((x - low) / step)
+    return np.int64(min(max(position, 0.0), float(levels - 1)))
+
+
+@compiled
+def _quantize(
+    values: Floats,
+    bits: npt.NDArray[np.uint32],
+    shapes: Integers,
+    scale: int,
+    levels: int,
+    low: Floats,
+    step: Floats,
+    out: Symbols,
+) -> None:
     scratch = np.zeros(1, dtype=np.float64)
-    bits = scratch.view(np.int64)
-    for token in range(values.shape[0]):
-        for channel in range(values.shape[1]):
-            value = np.float64(values[token, channel])
-            if not np.isfinite(value):
-                out[token, channel] = levels
-            elif logarithmic and value == 0.0:
-                out[token, channel] = 0
-            else:
-                x = _log2(abs(value), scratch, bits) if logarithmic else value
-                position = np.floor((x - np.float64(low[channel])) / np.float64(step[channel]))
-                out[token, channel] = np.uint8(min(max(position, 0.0), float(levels - 1)))
+    scratch_bits = scratch.view(np.int64)
+    i = 0
+    first = 0
+    for site in range(shapes.shape[0]):
+        for _ in range(shapes[site, 0]):
+            for channel in range(first, first + shapes[site, 1]):
+                at = channel if low.size else -1
+                start = np.float64(low[at]) if at >= 0 else 0.0
+                width = np.float64(step[at]) if at >= 0 else 1.0
+                out[i] = symbol_of(np.float64(values[i]), bits[i], scale, levels, start, width, scratch, scratch_bits)
+                i += 1
+        first += shapes[site, 1]
+
+
+@compiled
+def _histogram(
+    symbols: Symbols,
+    values: Floats,
+    bits: npt.NDArray[np.uint32],
+    shapes: Integers,
+    scale: int,
+    levels: int,
+    low: Floats,
+    step: Floats,
+    out: Integers,
+) -> None:
+    scratch = np.zeros(1, dtype=np.float64)
+    scratch_bits = scratch.view(np.int64)
+    i = 0
+    first = 0
+    for site in range(shapes.shape[0]):
+        for _ in range(shapes[site, 0]):
+            for channel in range(first, first + shapes[site, 1]):
+                if scale == SYMBOLS:
+                    out[channel, symbols[i]] += 1
+                else:
+                    start = np.float64(low[channel]) if low.size else 0.0
+                    width = np.float64(step[channel]) if low.size else 1.0
+                    value = np.float64(values[i])
+                    out[channel, symbol_of(value, bits[i], scale, levels, start, width, scratch, scratch_bits)] += 1
+                i += 1
+        first += shapes[site, 1]

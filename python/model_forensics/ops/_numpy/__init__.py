@@ -4,21 +4,19 @@ Backends get checked, C-contiguous arrays and fill `out`, which may hold anythin
 """
 
 from model_forensics.ops._numpy.arithmetic import BrokenStream, arithmetic_decode, arithmetic_encode, arithmetic_size
-from model_forensics.ops._numpy.codelength import codelength_per_channel, codelength_per_token
+from model_forensics.ops._numpy.codelength import codelength
 from model_forensics.ops._numpy.entropy import entropy_windows
 from model_forensics.ops._numpy.patch import patch_rows
-from model_forensics.ops._numpy.planes import histogram, quantize_log, quantize_uniform
+from model_forensics.ops._numpy.planes import histogram, quantize
 
 __all__ = [
     "BrokenStream",
     "arithmetic_decode",
     "arithmetic_encode",
     "arithmetic_size",
-    "codelength_per_channel",
-    "codelength_per_token",
+    "codelength",
     "entropy_windows",
     "histogram",
     "patch_rows",
-    "quantize_log",
-    "quantize_uniform",
+    "quantize",
 ]

@@ -1,0 +1,381 @@
+#include "grid.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "checks.hpp"
+#include "isa.hpp"
+#include "x86.hpp"
+
+#ifdef __GNUC__
+#define MODEL_FORENSICS_INLINE inline __attribute__((always_inline))  // so that it takes on the caller's target
+#else
+#define MODEL_FORENSICS_INLINE inline
+#endif
+
+namespace model_forensics {
+
+namespace {
+
+constexpr double kTwoOverLn2 = 2.8853900817779268;  // nearest double of 2 / ln 2
+constexpr double kSqrt2 = 1.4142135623730951;       // nearest double of the square root of 2
+constexpr int kTerms = 11;                          // the twelfth term is below half a unit in the last place
+
+constexpr std::array<double, kTerms> kSeries = [] {
+  std::array<double, kTerms> series{};
+  for (int k = 0; k < kTerms; ++k) series[static_cast<std::size_t>(k)] = kTwoOverLn2 / (2 * k + 1);
+  return series;
+}();
+
+std::uint8_t level(double position, std::int64_t levels) {
+  const double last = static_cast<double>(levels - 1);
+  return static_cast<std::uint8_t>(std::min(std::max(std::floor(position), 0.0), last));
+}
+
+// The fast path, and why it gives the symbols of the definition.
+//
+// Let P = (y + centre - low) / step be the exact real position of a value, with y = x - low and centre = low on a uniform
+// grid, y = log2|x| - centre on a logarithmic one, and u = 2^-24. In float32:
+//   logarithmic: the bits of |x| read as an integer, less centre + 127 in the exponent field, times 2^-23, are
+//     log2|x| - centre - excess(m), where excess(m) = log2 m - (m - 1) depends on the mantissa only (a float32 denormal
+//     apart, see below). The conversion to float32 is off by u|y|, the polynomial by at most kExcessError, their sum by
+//     u|y|: |y' - y| <= kExcessError + 2u(|y| + 1).
+//   uniform: |y' - y| <= u|y|.
+//   inverse = 1/step, offset = (centre - low)/step + E - 1/2 are rounded from float64: off by u each, relatively.
+//   position = y' * inverse + offset, with two roundings or one: off by u|y|/step and u|P + E| more.
+// With |y|/step <= |P| + |offset| + 1 the sum of all is below
+//   (kExcessError + 2u)/step [logarithmic only] + 5u(|P| + |offset| + 1) + 3uE.
+// `margin` is that with 8u for 5u and |P| <= levels: what is left over exceeds the error of the definition itself
+// (2^-44/step for the logarithm, 2^-51 |P| for the quotient) and the underflow of products (2^-149). So for 0 <= P <=
+// levels position + 1/2 lies strictly between P and P + 2E with E = margin, and if its fraction is 2E or more, its floor
+// is the symbol. Otherwise the value is near a border and the definition decides.
+// The floor of position + 1/2 is taken by rounding `position` to the nearest integer; the fraction is then 1/2 more than
+// position - integer, and near if that is below `near` = 2E - 1/2. On a tie the integer below may come out: position +
+// 1/2 is then a border, P lies below it, and the symbol is right.
+// For P outside of 0 to levels, by d, the error grows by 5ud < d: the position is still outside, at most 2E inside. It
+// is clamped to the middles of the outermost levels, which are not near as 2E < 1/2.
+// Zero and denormals: their bits read as above give less than log2 of the least normal number. That is the symbol 0, as
+// their true logarithm is, if low + step > -125; P is then below 1 - 1/step, and a fraction above 1 is near.
+// Nonfinite values, and channels for which this does not hold, always take the definition (near = 2).
+constexpr double kUnit = 1.0 / (1 << 24);
+constexpr double kLeastStep = 0x1p-100;  // so that `inverse` is a normal number
+constexpr double kMostStep = 0x1p100;
+constexpr std::int32_t kNonfinite = 0x7F800000;
+constexpr std::int32_t kMagnitude = 0x7FFFFFFF;
+constexpr std::int32_t kMantissa = 0x007FFFFF;
+constexpr std::int32_t kOne = 0x3F800000;
+constexpr float kPerBit = 0x1p-23F;
+constexpr float kRound = 0x1.8p23F;  // added to a small number, leaves its nearest integer in the low bits
+
+// The polynomial of degree 5 with the least largest error.
+constexpr std::array<float, 6> kExcess{-1.800364F,  4.091711F,   -3.550793F,
+                                       1.6311488F, -0.4165637F, 0.04487361F};
+
+MODEL_FORENSICS_INLINE float excess(float m) {
+  float sum = kExcess[5];
+  sum = sum * m + kExcess[4];
+  sum = sum * m + kExcess[3];
+  sum = sum * m + kExcess[2];
+  sum = sum * m + kExcess[1];
+  return sum * m + kExcess[0];
+}
+
+struct Line {
+  float inverse;
+  float offset;
+  float near;
+  std::int32_t centre;
+};
+
+constexpr Line kDefinitionOnly{0.0F, 0.0F, 2.0F, 0};
+
+Line line(Scale scale, double low, double step, double levels) {
+  if (!(step >= kLeastStep && step <= kMostStep)) return kDefinitionOnly;
+  const bool logarithmic = scale == Scale::logarithmic;
+  if (logarithmic && !(low + step > -125.0)) return kDefinitionOnly;
+  const double centre = logarithmic ? std::min(std::max(std::rint(low + 0.5 * step * levels), -126.0), 127.0) : low;
+  const double shift = (centre - low) / step;
+  double margin = 8.0 * kUnit * (levels + std::fabs(shift) + 1.0);
+  if (logarithmic) margin += (kExcessError + 2.0 * kUnit) / step;
+  if (!(margin < 0.25)) return kDefinitionOnly;
+  return {static_cast<float>(1.0 / step), static_cast<float>(shift + margin - 0.5),
+          static_cast<float>(2.0 * margin + 2.0 * kUnit - 0.5),
+          logarithmic ? (static_cast<std::int32_t>(centre) + 127) * (1 << 23) : 0};
+}
+
+// One row, written so that compilers vectorise it; `near` gets 1 where the definition must decide. True if any is.
+MODEL_FORENSICS_INLINE bool approximate_row(const float* values, std::int64_t channels, const Strip& strip,
+                                            bool logarithmic, std::uint8_t* symbols, std::uint8_t* near) {
+  const auto last = static_cast<float>(strip.levels - 1);
+  std::uint8_t any = 0;
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const auto i = static_cast<std::size_t>(c);
+    const std::int32_t bits = std::bit_cast<std::int32_t>(values[c]) & kMagnitude;
+    float y = values[c];
+    if (logarithmic) {
+      const float mantissa = std::bit_cast<float>((bits & kMantissa) | kOne);
+      y = static_cast<float>(bits - strip.centre[i]) * kPerBit + excess(mantissa);
+    } else {
+      y = y - strip.low[c];
+    }
+    float position = y * strip.inverse[i] + strip.offset[i];
+    position = position > 0.0F ? position : 0.0F;  // NaN gives 0
+    position = position < last ? position : last;
+    const float rounded = position + kRound;
+    const float above_middle = position - (rounded - kRound);
+    const auto flag = static_cast<std::uint8_t>((above_middle < strip.near[i] ? 1 : 0) | (bits >= kNonfinite ? 1 : 0));
+    symbols[c] = static_cast<std::uint8_t>(std::bit_cast<std::int32_t>(rounded));
+    near[c] = flag;
+    any = static_cast<std::uint8_t>(any | flag);
+  }
+  return any != 0;
+}
+
+void decide(const float* values, std::int64_t channels, const Strip& strip, const std::uint8_t* near,
+            std::uint8_t* symbols) {
+  for (std::int64_t c = 0; c < channels; ++c) {
+    if (near[c] != 0) symbols[c] = exact_symbol(values[c], strip.scale, strip.low[c], strip.step[c], strip.levels);
+  }
+}
+
+MODEL_FORENSICS_INLINE void grid_rows(const float* values, std::int64_t value_stride, std::int64_t rows,
+                                      const Strip& strip, std::uint8_t* symbols, std::int64_t symbol_stride) {
+  std::array<std::uint8_t, kTileChannels> near;
+  for (std::int64_t row = 0; row < rows; ++row, values += value_stride, symbols += symbol_stride) {
+    const bool any = strip.scale == Scale::logarithmic
+                         ? approximate_row(values, strip.channels, strip, true, symbols, near.data())
+                         : approximate_row(values, strip.channels, strip, false, symbols, near.data());
+    if (any) decide(values, strip.channels, strip, near.data(), symbols);
+  }
+}
+
+// The bit planes need no grid.
+MODEL_FORENSICS_INLINE void plane_rows(const float* values, std::int64_t value_stride, std::int64_t rows,
+                                       const Strip& strip, std::uint8_t* symbols, std::int64_t symbol_stride) {
+  const int shift = strip.scale == Scale::sign ? 31 : 23;
+  for (std::int64_t row = 0; row < rows; ++row, values += value_stride, symbols += symbol_stride) {
+    for (std::int64_t c = 0; c < strip.channels; ++c) {
+      symbols[c] = static_cast<std::uint8_t>(std::bit_cast<std::uint32_t>(values[c]) >> shift);
+    }
+  }
+}
+
+#ifdef MODEL_FORENSICS_X86
+
+__attribute__((target("avx2,fma"))) void grid_rows_avx2(const float* values, std::int64_t value_stride,
+                                                             std::int64_t rows, const Strip& strip,
+                                                             std::uint8_t* symbols, std::int64_t symbol_stride) {
+  grid_rows(values, value_stride, rows, strip, symbols, symbol_stride);
+}
+
+__attribute__((target("avx2,fma"))) void plane_rows_avx2(const float* values, std::int64_t value_stride,
+                                                              std::int64_t rows, const Strip& strip,
+                                                              std::uint8_t* symbols, std::int64_t symbol_stride) {
+  plane_rows(values, value_stride, rows, strip, symbols, symbol_stride);
+}
+
+constexpr int kNotFinite = 0x01 | 0x08 | 0x10 | 0x80;
+
+// log2|x| - centre of 16 values.
+MODEL_FORENSICS_AVX512 inline __m512 log2_16(__m512 x, __m512i centre) {
+  const __m512i bits = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(kMagnitude));
+  // (bits & mantissa) | one
+  const __m512 m = _mm512_castsi512_ps(
+      _mm512_ternarylogic_epi32(bits, _mm512_set1_epi32(kMantissa), _mm512_set1_epi32(kOne), 0xEA));
+  __m512 sum = _mm512_set1_ps(kExcess[5]);
+  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[4]));
+  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[3]));
+  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[2]));
+  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[1]));
+  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[0]));
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(bits, centre)), _mm512_set1_ps(kPerBit), sum);
+}
+
+// Sixteen symbols in the low bytes, and how far each position is above the middle of its level. Rounding position - 1/2 to
+// the nearest integer gives the floor of the position, except on a border from which the definition lies below: there
+// the level below may come out, which is the right one.
+struct Placed {
+  __m512i symbols;
+  __m512 above_middle;
+};
+
+template <bool logarithmic>
+MODEL_FORENSICS_AVX512 inline Placed place(__m512 x, const Strip& strip, std::size_t c, __mmask16 wanted,
+                                           __m512 last) {
+  const __m512 y = logarithmic ? log2_16(x, _mm512_load_si512(strip.centre.data() + c))
+                               : _mm512_sub_ps(x, _mm512_maskz_loadu_ps(wanted, strip.low + c));
+  __m512 position =
+      _mm512_fmadd_ps(y, _mm512_load_ps(strip.inverse.data() + c), _mm512_load_ps(strip.offset.data() + c));
+  position = _mm512_min_ps(_mm512_max_ps(position, _mm512_setzero_ps()), last);  // NaN gives 0
+  const __m512 rounded = _mm512_add_ps(position, _mm512_set1_ps(kRound));
+  return {_mm512_castps_si512(rounded),
+          _mm512_sub_ps(position, _mm512_sub_ps(rounded, _mm512_set1_ps(kRound)))};
+}
+
+MODEL_FORENSICS_AVX512 inline __mmask16 undecided(__m512 x, __m512 above_middle, const Strip& strip, std::size_t c) {
+  const __mmask16 near = _mm512_cmp_ps_mask(above_middle, _mm512_load_ps(strip.near.data() + c), _CMP_LT_OQ);
+  return static_cast<__mmask16>(near | _mm512_fpclass_ps_mask(x, kNotFinite));
+}
+
+// Ahead in the same columns: rows may be pages apart, where the processor does not look by itself. Past the end of the data
+// it does nothing.
+inline void prefetch(const float* values, std::int64_t ahead) {
+  const auto address = reinterpret_cast<std::uintptr_t>(values) + static_cast<std::uintptr_t>(ahead) * sizeof(float);
+  _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0);
+}
+
+void decide_lanes(unsigned lanes, const float* values, const Strip& strip, std::size_t c, std::uint8_t* symbols) {
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const std::size_t i = c + static_cast<std::size_t>(std::countr_zero(lanes));
+    symbols[i] = exact_symbol(values[i], strip.scale, strip.low[i], strip.step[i], strip.levels);
+  }
+}
+
+// Four rows share the loads of the grid, and one branch.
+template <bool logarithmic>
+MODEL_FORENSICS_AVX512 inline void four_rows(const float* values, std::int64_t value_stride, const Strip& strip,
+                                             std::int64_t c, __m512 last, std::uint8_t* symbols,
+                                             std::int64_t symbol_stride) {
+  const auto i = static_cast<std::size_t>(c);
+  __m512 x[4];
+  Placed placed[4];
+  for (int row = 0; row < 4; ++row) {
+    x[row] = _mm512_loadu_ps(values + row * value_stride + c);
+    prefetch(values + c, (row + 4) * value_stride);
+    placed[row] = place<logarithmic>(x[row], strip, i, 0xFFFF, last);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols + row * symbol_stride + c),
+                     _mm512_cvtepi32_epi8(placed[row].symbols));
+  }
+  const __m512 lowest = _mm512_min_ps(_mm512_min_ps(placed[0].above_middle, placed[1].above_middle),
+                                      _mm512_min_ps(placed[2].above_middle, placed[3].above_middle));
+  __m512 poison = _mm512_setzero_ps();  // NaN if any value is not finite
+  for (int row = 0; row < 4; ++row) poison = _mm512_fmadd_ps(x[row], _mm512_setzero_ps(), poison);
+  if (undecided(poison, lowest, strip, i) == 0) [[likely]] return;
+  for (int row = 0; row < 4; ++row) {
+    decide_lanes(undecided(x[row], placed[row].above_middle, strip, i), values + row * value_stride, strip, i,
+                 symbols + row * symbol_stride);
+  }
+}
+
+// At most 16 channels of one row.
+template <bool logarithmic>
+MODEL_FORENSICS_AVX512 inline void part_of_row(const float* values, const Strip& strip, std::int64_t c, __m512 last,
+                                               std::uint8_t* symbols) {
+  const auto i = static_cast<std::size_t>(c);
+  const auto wanted = static_cast<__mmask16>((1U << std::min<std::int64_t>(16, strip.channels - c)) - 1);
+  const __m512 x = _mm512_maskz_loadu_ps(wanted, values + c);
+  const Placed placed = place<logarithmic>(x, strip, i, wanted, last);
+  _mm_mask_storeu_epi8(symbols + c, wanted, _mm512_cvtepi32_epi8(placed.symbols));
+  decide_lanes(wanted & undecided(x, placed.above_middle, strip, i), values, strip, i, symbols);
+}
+
+template <bool logarithmic>
+MODEL_FORENSICS_AVX512 void grid_rows_avx512(const float* values, std::int64_t value_stride, std::int64_t rows,
+                                             const Strip& strip, std::uint8_t* symbols, std::int64_t symbol_stride) {
+  const __m512 last = _mm512_set1_ps(static_cast<float>(strip.levels - 1));
+  const std::int64_t whole = strip.channels / 16 * 16;
+  std::int64_t row = 0;
+  for (; row + 4 <= rows; row += 4) {
+    const float* value = values + row * value_stride;
+    std::uint8_t* symbol = symbols + row * symbol_stride;
+    for (std::int64_t c = 0; c < whole; c += 16) {
+      four_rows<logarithmic>(value, value_stride, strip, c, last, symbol, symbol_stride);
+    }
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = r < row ? whole : 0; c < strip.channels; c += 16) {
+      part_of_row<logarithmic>(values + r * value_stride, strip, c, last, symbols + r * symbol_stride);
+    }
+  }
+}
+
+#endif
+
+}  // namespace
+
+float log2_excess(float mantissa) { return excess(mantissa); }
+
+std::int64_t Grid::alphabet() const {
+  if (scale == Scale::sign) return 2;
+  return scale == Scale::exponent ? 256 : levels + 1;
+}
+
+void require_grid(const Grid& grid, std::int64_t channels) {
+  if (grid.scale == Scale::sign || grid.scale == Scale::exponent) return;
+  require(grid.scale == Scale::uniform || grid.scale == Scale::logarithmic, "there is no such scale");
+  require(grid.levels >= 1 && grid.levels <= 255, "levels must be from 1 to 255");
+  require(length(grid.low) == channels && length(grid.step) == channels, "low and step must be [channels]");
+  bool usable = true;
+  for (std::size_t c = 0; c < grid.low.size(); ++c) {
+    usable = usable && std::isfinite(grid.low[c]) && std::isfinite(grid.step[c]) && grid.step[c] > 0.0F;
+  }
+  require(usable, "low must be finite, step finite and above 0");
+}
+
+double log2_exact_order(double value) {
+  const auto bits = std::bit_cast<std::uint64_t>(value);
+  auto exponent = static_cast<double>(static_cast<std::int64_t>(bits >> 52) - 1023);
+  double mantissa = std::bit_cast<double>((bits & 0x000FFFFFFFFFFFFFULL) | 0x3FF0000000000000ULL);
+  if (mantissa > kSqrt2) {
+    mantissa *= 0.5;
+    exponent += 1.0;
+  }
+  const double ratio = (mantissa - 1.0) / (mantissa + 1.0);
+  const double square = ratio * ratio;
+  double sum = kSeries[kTerms - 1];
+  for (int k = kTerms - 2; k >= 0; --k) sum = sum * square + kSeries[static_cast<std::size_t>(k)];
+  return exponent + ratio * sum;
+}
+
+std::uint8_t exact_symbol(float value, Scale scale, float low, float step, std::int64_t levels) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if (scale == Scale::sign) return static_cast<std::uint8_t>(bits >> 31);
+  if (scale == Scale::exponent) return static_cast<std::uint8_t>(bits >> 23);
+  if (!std::isfinite(value)) return static_cast<std::uint8_t>(levels);
+  double x = static_cast<double>(value);
+  if (scale == Scale::logarithmic) {
+    if (value == 0.0F) return 0;
+    x = log2_exact_order(std::fabs(x));  // a float32 denormal is a normal float64, so the exponent field is enough
+  }
+  return level((x - static_cast<double>(low)) / static_cast<double>(step), levels);
+}
+
+void prepare(const Grid& grid, std::int64_t first, std::int64_t channels, Strip& strip) {
+  strip.scale = grid.scale;
+  strip.levels = grid.levels;
+  strip.channels = channels;
+  if (grid.scale == Scale::sign || grid.scale == Scale::exponent) return;
+  strip.low = grid.low.data() + first;
+  strip.step = grid.step.data() + first;
+  const auto levels = static_cast<double>(grid.levels);
+  const auto padded = static_cast<std::size_t>((channels + 15) / 16 * 16);
+  for (std::size_t c = 0; c < padded; ++c) {
+    const bool there = c < static_cast<std::size_t>(channels);
+    const Line made = there ? line(grid.scale, static_cast<double>(strip.low[c]),
+                                   static_cast<double>(strip.step[c]), levels)
+                            : kDefinitionOnly;
+    strip.inverse[c] = made.inverse;
+    strip.offset[c] = made.offset;
+    strip.near[c] = made.near;
+    strip.centre[c] = made.centre;
+  }
+}
+
+void quantize_rows(const float* values, std::int64_t value_stride, std::int64_t rows, const Strip& strip,
+                   std::uint8_t* symbols, std::int64_t symbol_stride) {
+  const bool plane = strip.scale == Scale::sign || strip.scale == Scale::exponent;
+#ifdef MODEL_FORENSICS_X86
+  if (!plane && isa() >= Isa::avx512) {
+    const auto run = strip.scale == Scale::logarithmic ? &grid_rows_avx512<true> : &grid_rows_avx512<false>;
+    return run(values, value_stride, rows, strip, symbols, symbol_stride);
+  }
+  if (isa() >= Isa::avx2) {
+    const auto run = plane ? &plane_rows_avx2 : &grid_rows_avx2;
+    return run(values, value_stride, rows, strip, symbols, symbol_stride);
+  }
+#endif
+  (plane ? plane_rows : grid_rows)(values, value_stride, rows, strip, symbols, symbol_stride);
+}
+
+}  // namespace model_forensics
