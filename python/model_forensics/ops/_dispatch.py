@@ -128,7 +128,7 @@ def _serving(name: str, op: str, on_gpu: bool) -> tuple[ModuleType | None, str]:
     return module, ""
 
 
-def _cure(backend: str, on_gpu: bool) -> str:
+def _cure(backend: str, on_gpu: bool = False) -> str:
     if on_gpu:
         return "Copy the data to host memory first, for example with tensor.cpu().numpy()"
     if backend == "cpp":
