@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from model_forensics.bundle.schema import CURE
 from model_forensics.bundle.sections import CODER_DTYPES, SECTION, Arrangement, Bytes, Group, Part, differences, sums
-from model_forensics.errors import BundleFormatError, InputRefused
+from model_forensics.errors import BundleFormatError, StreamError
 from model_forensics.files import (
     DTYPES,
     MAX_HEADER_BYTES,
@@ -260,7 +260,7 @@ def _decode(descriptor: int, ends: list[int], number: int, limit: int, path: Pat
     stored = _read(descriptor, start, stop, path)
     try:
         return ops.arithmetic_decode(stored, limit=limit)
-    except InputRefused as problem:
+    except StreamError as problem:
         raise _refusal(f"section {number} cannot be decoded: {problem.what}", path) from problem
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,17 @@ import numpy.typing as npt
 from model_forensics.files import TensorEntry
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
+CoderDtype = Literal["bytes", "float32", "float16", "bfloat16"]
 
 SECTION: Final = 1 << 20
 """Bytes of content in a section; a multiple of every item size."""
-CODER_DTYPES: Final = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "U16": "float16", "U32": "float32"}
+CODER_DTYPES: Final[dict[str, CoderDtype]] = {
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "U16": "float16",
+    "U32": "float32",
+}
 """The coder takes the bytes of an item apart; of integers only the size counts. Other dtypes are coded as bytes."""
 _DIFFERENCES: Final[dict[str, np.dtype[Any]]] = {"U16": np.dtype("<u2"), "U32": np.dtype("<u4"), "I64": np.dtype("<u8")}
 """Indices and offsets grow steadily: their differences say the same in half the bits."""
