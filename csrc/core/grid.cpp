@@ -108,23 +108,28 @@ Line line(Scale scale, double low, double step, double levels) {
 MODEL_FORENSICS_INLINE bool approximate_row(const float* values, std::int64_t channels, const Strip& strip,
                                             bool logarithmic, std::uint8_t* symbols, std::uint8_t* near) {
   const auto last = static_cast<float>(strip.levels - 1);
+  // Copies: a store of bytes may otherwise change what the strip points to.
+  const float* const low = strip.low;
+  const float* const inverse = strip.inverse.data();
+  const float* const offset = strip.offset.data();
+  const float* const border = strip.near.data();
+  const std::int32_t* const centre = strip.centre.data();
   std::uint8_t any = 0;
   for (std::int64_t c = 0; c < channels; ++c) {
-    const auto i = static_cast<std::size_t>(c);
     const std::int32_t bits = std::bit_cast<std::int32_t>(values[c]) & kMagnitude;
     float y = values[c];
     if (logarithmic) {
       const float mantissa = std::bit_cast<float>((bits & kMantissa) | kOne);
-      y = static_cast<float>(bits - strip.centre[i]) * kPerBit + excess(mantissa);
+      y = static_cast<float>(bits - centre[c]) * kPerBit + excess(mantissa);
     } else {
-      y = y - strip.low[c];
+      y = y - low[c];
     }
-    float position = y * strip.inverse[i] + strip.offset[i];
+    float position = y * inverse[c] + offset[c];
     position = position > 0.0F ? position : 0.0F;  // NaN gives 0
     position = position < last ? position : last;
     const float rounded = position + kRound;
     const float above_middle = position - (rounded - kRound);
-    const auto flag = static_cast<std::uint8_t>((above_middle < strip.near[i] ? 1 : 0) | (bits >= kNonfinite ? 1 : 0));
+    const auto flag = static_cast<std::uint8_t>((above_middle < border[c] ? 1 : 0) | (bits >= kNonfinite ? 1 : 0));
     symbols[c] = static_cast<std::uint8_t>(std::bit_cast<std::int32_t>(rounded));
     near[c] = flag;
     any = static_cast<std::uint8_t>(any | flag);
@@ -175,52 +180,63 @@ __attribute__((target("avx2,fma"))) void plane_rows_avx2(const float* values, st
   plane_rows(values, value_stride, rows, strip, symbols, symbol_stride);
 }
 
-constexpr int kNotFinite = 0x01 | 0x08 | 0x10 | 0x80;
+// The steps below take several rows of 16 values through each instruction before the next: one row's chain of dependent
+// instructions is so long that the processor would not see enough of the others.
 
-// log2|x| - centre of 16 values.
-MODEL_FORENSICS_AVX512 inline __m512 log2_16(__m512 x, __m512i centre) {
-  const __m512i bits = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(kMagnitude));
-  // (bits & mantissa) | one
-  const __m512 m = _mm512_castsi512_ps(
-      _mm512_ternarylogic_epi32(bits, _mm512_set1_epi32(kMantissa), _mm512_set1_epi32(kOne), 0xEA));
-  __m512 sum = _mm512_set1_ps(kExcess[5]);
-  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[4]));
-  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[3]));
-  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[2]));
-  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[1]));
-  sum = _mm512_fmadd_ps(sum, m, _mm512_set1_ps(kExcess[0]));
-  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(bits, centre)), _mm512_set1_ps(kPerBit), sum);
+// log2|x| - centre.
+template <int rows>
+MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void log2_rows(const __m512* x, __m512i centre, __m512* y) {
+  __m512i bits[rows];
+  __m512 m[rows];
+  for (int r = 0; r < rows; ++r) {
+    bits[r] = _mm512_and_si512(_mm512_castps_si512(x[r]), _mm512_set1_epi32(kMagnitude));
+    m[r] = _mm512_castsi512_ps(_mm512_ternarylogic_epi32(  // (bits & mantissa) | one
+        bits[r], _mm512_set1_epi32(kMantissa), _mm512_set1_epi32(kOne), 0xEA));
+  }
+  for (int r = 0; r < rows; ++r) y[r] = _mm512_fmadd_ps(m[r], _mm512_set1_ps(kExcess[5]), _mm512_set1_ps(kExcess[4]));
+  for (int k = 3; k >= 0; --k) {
+    const __m512 next = _mm512_set1_ps(kExcess[static_cast<std::size_t>(k)]);
+    for (int r = 0; r < rows; ++r) y[r] = _mm512_fmadd_ps(y[r], m[r], next);
+  }
+  for (int r = 0; r < rows; ++r) {
+    y[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(bits[r], centre)), _mm512_set1_ps(kPerBit), y[r]);
+  }
 }
 
-// Sixteen symbols in the low bytes, and how far each position is above the middle of its level. Rounding position - 1/2 to
-// the nearest integer gives the floor of the position, except on a border from which the definition lies below: there
-// the level below may come out, which is the right one.
-struct Placed {
-  __m512i symbols;
-  __m512 above_middle;
-};
-
-template <bool logarithmic>
-MODEL_FORENSICS_AVX512 inline Placed place(__m512 x, const Strip& strip, std::size_t c, __mmask16 wanted,
-                                           __m512 last) {
-  const __m512 y = logarithmic ? log2_16(x, _mm512_load_si512(strip.centre.data() + c))
-                               : _mm512_sub_ps(x, _mm512_maskz_loadu_ps(wanted, strip.low + c));
-  __m512 position =
-      _mm512_fmadd_ps(y, _mm512_load_ps(strip.inverse.data() + c), _mm512_load_ps(strip.offset.data() + c));
-  position = _mm512_min_ps(_mm512_max_ps(position, _mm512_setzero_ps()), last);  // NaN gives 0
-  const __m512 rounded = _mm512_add_ps(position, _mm512_set1_ps(kRound));
-  return {_mm512_castps_si512(rounded),
-          _mm512_sub_ps(position, _mm512_sub_ps(rounded, _mm512_set1_ps(kRound)))};
+// Symbols in the low bytes, and how far each position is above the middle of its level.
+template <bool logarithmic, int rows>
+MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void place_rows(const __m512* x, const Strip& strip, std::size_t c,
+                                                              __mmask16 wanted, __m512i* symbols,
+                                                              __m512* above_middle) {
+  __m512 y[rows];
+  if constexpr (logarithmic) {
+    log2_rows<rows>(x, _mm512_load_si512(strip.centre.data() + c), y);
+  } else {
+    const __m512 low = _mm512_maskz_loadu_ps(wanted, strip.low + c);
+    for (int r = 0; r < rows; ++r) y[r] = _mm512_sub_ps(x[r], low);
+  }
+  const __m512 inverse = _mm512_load_ps(strip.inverse.data() + c);
+  const __m512 offset = _mm512_load_ps(strip.offset.data() + c);
+  const __m512 round = _mm512_set1_ps(kRound);
+  const __m512i first = _mm512_castps_si512(round);
+  const __m512i last = _mm512_add_epi32(first, _mm512_set1_epi32(static_cast<int>(strip.levels - 1)));
+  for (int r = 0; r < rows; ++r) y[r] = _mm512_fmadd_ps(y[r], inverse, offset);
+  for (int r = 0; r < rows; ++r) {
+    const __m512 rounded = _mm512_add_ps(y[r], round);
+    above_middle[r] = _mm512_sub_ps(y[r], _mm512_sub_ps(rounded, round));
+    // As integers these floats are in order, below zero apart; clamped only now, on ports that have less to do.
+    symbols[r] = _mm512_min_epi32(_mm512_max_epi32(_mm512_castps_si512(rounded), first), last);
+  }
 }
 
-MODEL_FORENSICS_AVX512 inline __mmask16 undecided(__m512 x, __m512 above_middle, const Strip& strip, std::size_t c) {
+MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 __mmask16 undecided(__m512i magnitude, __m512 above_middle, const Strip& strip, std::size_t c) {
   const __mmask16 near = _mm512_cmp_ps_mask(above_middle, _mm512_load_ps(strip.near.data() + c), _CMP_LT_OQ);
-  return static_cast<__mmask16>(near | _mm512_fpclass_ps_mask(x, kNotFinite));
+  return static_cast<__mmask16>(near | _mm512_cmpge_epi32_mask(magnitude, _mm512_set1_epi32(kNonfinite)));
 }
 
 // Ahead in the same columns: rows may be pages apart, where the processor does not look by itself. Past the end of the data
 // it does nothing.
-inline void prefetch(const float* values, std::int64_t ahead) {
+MODEL_FORENSICS_INLINE void prefetch(const float* values, std::int64_t ahead) {
   const auto address = reinterpret_cast<std::uintptr_t>(values) + static_cast<std::uintptr_t>(ahead) * sizeof(float);
   _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0);
 }
@@ -232,60 +248,65 @@ void decide_lanes(unsigned lanes, const float* values, const Strip& strip, std::
   }
 }
 
-// Four rows share the loads of the grid, and one branch.
-template <bool logarithmic>
-MODEL_FORENSICS_AVX512 inline void four_rows(const float* values, std::int64_t value_stride, const Strip& strip,
-                                             std::int64_t c, __m512 last, std::uint8_t* symbols,
-                                             std::int64_t symbol_stride) {
-  const auto i = static_cast<std::size_t>(c);
-  __m512 x[4];
-  Placed placed[4];
-  for (int row = 0; row < 4; ++row) {
-    x[row] = _mm512_loadu_ps(values + row * value_stride + c);
-    prefetch(values + c, (row + 4) * value_stride);
-    placed[row] = place<logarithmic>(x[row], strip, i, 0xFFFF, last);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols + row * symbol_stride + c),
-                     _mm512_cvtepi32_epi8(placed[row].symbols));
-  }
-  const __m512 lowest = _mm512_min_ps(_mm512_min_ps(placed[0].above_middle, placed[1].above_middle),
-                                      _mm512_min_ps(placed[2].above_middle, placed[3].above_middle));
-  __m512 poison = _mm512_setzero_ps();  // NaN if any value is not finite
-  for (int row = 0; row < 4; ++row) poison = _mm512_fmadd_ps(x[row], _mm512_setzero_ps(), poison);
-  if (undecided(poison, lowest, strip, i) == 0) [[likely]] return;
-  for (int row = 0; row < 4; ++row) {
-    decide_lanes(undecided(x[row], placed[row].above_middle, strip, i), values + row * value_stride, strip, i,
-                 symbols + row * symbol_stride);
-  }
-}
-
 // At most 16 channels of one row.
 template <bool logarithmic>
-MODEL_FORENSICS_AVX512 inline void part_of_row(const float* values, const Strip& strip, std::int64_t c, __m512 last,
-                                               std::uint8_t* symbols) {
+__attribute__((noinline)) MODEL_FORENSICS_AVX512 void part_of_row(const float* values, const Strip& strip,
+                                                                  std::int64_t c, std::uint8_t* symbols) {
   const auto i = static_cast<std::size_t>(c);
   const auto wanted = static_cast<__mmask16>((1U << std::min<std::int64_t>(16, strip.channels - c)) - 1);
   const __m512 x = _mm512_maskz_loadu_ps(wanted, values + c);
-  const Placed placed = place<logarithmic>(x, strip, i, wanted, last);
-  _mm_mask_storeu_epi8(symbols + c, wanted, _mm512_cvtepi32_epi8(placed.symbols));
-  decide_lanes(wanted & undecided(x, placed.above_middle, strip, i), values, strip, i, symbols);
+  __m512i found;
+  __m512 above_middle;
+  place_rows<logarithmic, 1>(&x, strip, i, wanted, &found, &above_middle);
+  _mm_mask_storeu_epi8(symbols + c, wanted, _mm512_cvtepi32_epi8(found));
+  const __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(kMagnitude));
+  decide_lanes(wanted & undecided(magnitude, above_middle, strip, i), values, strip, i, symbols);
+}
+
+constexpr int kRows = 4;  // share the loads of the grid, and one branch
+
+template <bool logarithmic>
+MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void whole_rows(const float* values, std::int64_t value_stride,
+                                                              const Strip& strip, std::int64_t c,
+                                                              std::uint8_t* symbols, std::int64_t symbol_stride) {
+  const auto i = static_cast<std::size_t>(c);
+  __m512 x[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    x[r] = _mm512_loadu_ps(values + r * value_stride + c);
+    prefetch(values + c, (r + kRows) * value_stride);
+  }
+  __m512i found[kRows];
+  __m512 above_middle[kRows];
+  place_rows<logarithmic, kRows>(x, strip, i, 0xFFFF, found, above_middle);
+  __m512 lowest = above_middle[0];
+  const __m512i magnitude = _mm512_set1_epi32(kMagnitude);
+  __m512i largest = _mm512_setzero_si512();
+  for (int r = 0; r < kRows; ++r) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols + r * symbol_stride + c), _mm512_cvtepi32_epi8(found[r]));
+    lowest = _mm512_min_ps(lowest, above_middle[r]);
+    largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(x[r]), magnitude));
+  }
+  if (undecided(largest, lowest, strip, i) == 0) [[likely]] return;
+  for (int r = 0; r < kRows; ++r) {
+    part_of_row<logarithmic>(values + r * value_stride, strip, c, symbols + r * symbol_stride);
+  }
 }
 
 template <bool logarithmic>
 MODEL_FORENSICS_AVX512 void grid_rows_avx512(const float* values, std::int64_t value_stride, std::int64_t rows,
                                              const Strip& strip, std::uint8_t* symbols, std::int64_t symbol_stride) {
-  const __m512 last = _mm512_set1_ps(static_cast<float>(strip.levels - 1));
   const std::int64_t whole = strip.channels / 16 * 16;
   std::int64_t row = 0;
-  for (; row + 4 <= rows; row += 4) {
+  for (; row + kRows <= rows; row += kRows) {
     const float* value = values + row * value_stride;
     std::uint8_t* symbol = symbols + row * symbol_stride;
     for (std::int64_t c = 0; c < whole; c += 16) {
-      four_rows<logarithmic>(value, value_stride, strip, c, last, symbol, symbol_stride);
+      whole_rows<logarithmic>(value, value_stride, strip, c, symbol, symbol_stride);
     }
   }
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t c = r < row ? whole : 0; c < strip.channels; c += 16) {
-      part_of_row<logarithmic>(values + r * value_stride, strip, c, last, symbols + r * symbol_stride);
+      part_of_row<logarithmic>(values + r * value_stride, strip, c, symbols + r * symbol_stride);
     }
   }
 }

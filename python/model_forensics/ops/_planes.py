@@ -192,7 +192,7 @@ def count(op: str, data: Input, alphabet: int, choice: _dispatch.Choice) -> npt.
 
 @contextmanager
 def naming_symbols(op: str, data: Input, alphabet: int) -> Iterator[None]:
-    """A backend refuses symbols outside the alphabet with ValueError; say which. No pass over the data if all is well."""
+    """A backend refuses symbols outside the alphabet with ValueError; say which. No pass over the data otherwise."""
     try:
         yield
     except ValueError:
