@@ -18,7 +18,8 @@ ModelForensicsError
 │   ├── InterventionError      an intervention does not fit its site or donor
 │   ├── OutputError            recorded or computed outputs cannot be judged
 │   ├── ConfigError            the configuration is wrong
-│   └── ResultsError           a results file is broken
+│   ├── ResultsError           a results file is broken
+│   └── StreamError            a stream of the arithmetic coder is broken or too large
 └── StorageError               writing failed (disk full, no permission)          exit code 3
 """
 
@@ -107,6 +108,10 @@ class ConfigError(InputRefused):
 
 
 class ResultsError(InputRefused):
+    pass
+
+
+class StreamError(InputRefused):
     pass
 
 

@@ -7,6 +7,7 @@ the kernels; it knows no model and needs no torch.
 
 from __future__ import annotations
 
+from model_forensics.ops._arithmetic import arithmetic_decode, arithmetic_encode
 from model_forensics.ops._codelength import codelength, codelength_adaptive
 from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
 from model_forensics.ops._entropy import entropy_windows
@@ -16,6 +17,8 @@ from model_forensics.ops._planes import histogram, quantize
 __all__ = [
     "Backend",
     "Choice",
+    "arithmetic_decode",
+    "arithmetic_encode",
     "backends",
     "chosen",
     "codelength",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from model_forensics._core import StreamError as BrokenStream
 from model_forensics._core import (
+    arithmetic_decode,
+    arithmetic_encode,
+    arithmetic_size,
     codelength_per_channel,
     codelength_per_token,
     compiler,
@@ -17,6 +21,10 @@ from model_forensics._core import (
 from model_forensics.errors import UsageError
 
 __all__ = [
+    "BrokenStream",
+    "arithmetic_decode",
+    "arithmetic_encode",
+    "arithmetic_size",
     "codelength_per_channel",
     "codelength_per_token",
     "compiler",

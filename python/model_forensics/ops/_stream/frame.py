@@ -1,0 +1,122 @@
+"""The header, and the chunks that decode on their own."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+from model_forensics.ops._arrays import Symbols
+from model_forensics.ops._stream import planes
+from model_forensics.ops._stream.coder import Coder
+from model_forensics.ops._stream.reader import BrokenStream, Reader
+from model_forensics.ops._stream.section import decode_section, encode_section
+
+MAGIC: Final = b"MFAC"
+VERSION: Final = 1
+HEADER: Final = struct.Struct("<4sBBBBQI")  # magic, version, element, model, 0, size, chunk; its CRC-32C follows
+CHUNK_HEADER: Final = struct.Struct("<II")  # bytes that follow, CRC-32C of the decoded bytes
+CHECKSUM: Final = struct.Struct("<I")
+HEADER_SIZE: Final = HEADER.size + CHECKSUM.size
+CHUNK: Final = 1 << 22  # decoded bytes of a chunk that the encoder makes
+MOST_CHUNK: Final = 1 << 24  # that the decoder accepts
+WIDTHS: Final = (1, 4, 2, 2)  # bytes of an element: bytes, float32, float16, bfloat16
+
+
+@dataclass(frozen=True)
+class _Header:
+    element: int
+    size: int
+    chunk: int
+
+
+def encode(coder: Coder, data: Symbols, element: int, model: int, chunk: int = CHUNK) -> bytes:
+    """The stream of `data`; `chunk` is a multiple of the element's width."""
+    header = HEADER.pack(MAGIC, VERSION, element, model, 0, data.size, chunk)
+    header += CHECKSUM.pack(coder.crc32c(np.frombuffer(header, np.uint8)))
+    pieces = (data[first : first + chunk] for first in range(0, data.size, chunk))
+    return header + b"".join(_encode_chunk(coder, piece, WIDTHS[element], model == 1) for piece in pieces)
+
+
+def size(coder: Coder, stream: Symbols) -> int:
+    """Bytes that the stream says it decodes to, after its header and the sizes of its chunks were checked."""
+    header = _read_header(coder, stream)
+    _find_chunks(stream, header)
+    return header.size
+
+
+def decode(coder: Coder, stream: Symbols, out: Symbols) -> None:
+    """Fill `out`, which has the decoded size; it may hold anything after BrokenStream."""
+    header = _read_header(coder, stream)
+    starts = _find_chunks(stream, header)
+    for number, (start, stop) in enumerate(pairwise(starts)):
+        piece = out[number * header.chunk : (number + 1) * header.chunk]
+        _decode_chunk(coder, stream[start:stop], WIDTHS[header.element], piece)
+
+
+def _fields(layout: struct.Struct, stream: Symbols) -> tuple[Any, ...]:
+    return layout.unpack(stream[: layout.size].tobytes())
+
+
+def _encode_chunk(coder: Coder, data: Symbols, width: int, adaptive: bool) -> bytes:
+    whole = data.size // width * width
+    sections = b"".join(encode_section(coder, plane, adaptive) for plane in planes.split(data[:whole], width))
+    rest = data[whole:].tobytes()
+    return CHUNK_HEADER.pack(len(sections) + len(rest), coder.crc32c(data)) + sections + rest
+
+
+def _decode_chunk(coder: Coder, chunk: Symbols, width: int, out: Symbols) -> None:
+    _, checksum = _fields(CHUNK_HEADER, chunk)
+    reader = Reader(chunk[CHUNK_HEADER.size :])
+    elements = out.size // width
+    decoded = np.empty((width, elements), dtype=np.uint8)
+    for plane in decoded:
+        decode_section(coder, reader, plane)
+    rest = out[elements * width :]
+    if reader.left.size != rest.size:
+        raise BrokenStream("a chunk has another size than its sections")
+    out[: elements * width] = planes.join(decoded)
+    rest[...] = reader.left
+    if coder.crc32c(out) != checksum:
+        raise BrokenStream("the decoded bytes differ from their checksum")
+
+
+def _read_header(coder: Coder, stream: Symbols) -> _Header:
+    if stream.size < HEADER_SIZE:
+        raise BrokenStream("it is shorter than a header")
+    magic, version, element, model, flags, decoded, chunk = _fields(HEADER, stream)
+    if magic != MAGIC:
+        raise BrokenStream("it does not begin with 'MFAC'")
+    if version != VERSION:
+        raise BrokenStream(f"its version is {version}, this release reads {VERSION}")
+    if _fields(CHECKSUM, stream[HEADER.size :])[0] != coder.crc32c(stream[: HEADER.size]):
+        raise BrokenStream("its header is damaged")
+    if model > 1 or flags:
+        raise BrokenStream("its header holds flags of another version")
+    if element >= len(WIDTHS):
+        raise BrokenStream("the header names an unknown element")
+    if not 0 < chunk <= MOST_CHUNK or chunk % WIDTHS[element]:
+        raise BrokenStream("its chunks have an impossible size")
+    return _Header(element, decoded, chunk)
+
+
+def _find_chunks(stream: Symbols, header: _Header) -> list[int]:
+    """Where each chunk begins, and the end; the number of chunks is checked before any is visited."""
+    room = (stream.size - HEADER_SIZE) // (CHUNK_HEADER.size + 1)
+    if header.size > room * header.chunk:
+        raise BrokenStream("it ends early")
+    starts = [HEADER_SIZE]
+    for _ in range(-(-header.size // header.chunk)):
+        left = stream.size - starts[-1]
+        if left < CHUNK_HEADER.size:
+            raise BrokenStream("it ends early")
+        stored, _ = _fields(CHUNK_HEADER, stream[starts[-1] :])
+        if stored > left - CHUNK_HEADER.size:
+            raise BrokenStream("it ends early")
+        starts.append(starts[-1] + CHUNK_HEADER.size + stored)
+    if starts[-1] != stream.size:
+        raise BrokenStream("bytes follow its end")
+    return starts
