@@ -99,9 +99,9 @@ Frequencies get_table(Reader& reader) {
   return frequencies;
 }
 
-LaneSpans get_lanes(Reader& reader, std::size_t symbols) {
+LaneSpans get_lanes(Reader& reader, std::size_t symbols, int most_lanes_log2) {
   const int lanes_log2 = reader.byte();
-  if (lanes_log2 > kMostLanesLog2) throw StreamError("too many lanes");
+  if (lanes_log2 > most_lanes_log2) throw StreamError("too many lanes");
   const std::size_t lanes = std::size_t{1} << lanes_log2;
   std::array<std::size_t, kMostLanes> sizes{};
   for (std::size_t lane = 0; lane < lanes; ++lane) sizes[lane] = reader.varint(2 * symbols + 4);
@@ -153,11 +153,11 @@ std::span<const std::uint8_t> decode_section(std::span<const std::uint8_t> strea
       break;
     case kStatic: {
       const Frequencies frequencies = get_table(reader);
-      decode_static(get_lanes(reader, symbols.size()), slices_of(frequencies), symbols);
+      decode_static(get_lanes(reader, symbols.size(), kMostLanesLog2), slices_of(frequencies), symbols);
       break;
     }
     case kAdaptive:
-      decode_adaptive(get_lanes(reader, symbols.size()), symbols);
+      decode_adaptive(get_lanes(reader, symbols.size(), kMostAdaptiveLanesLog2), symbols);
       break;
     default:
       throw StreamError("a section is of an unknown kind");

@@ -37,7 +37,7 @@ def arithmetic_encode(
     and 12 more for each 4 MiB begun.
 
     Args:
-        data: bytes-like, or an array of any shape: uint8, float32, float16, or uint16 that holds bfloat16. Little-endian.
+        data: bytes-like, or an array of any shape: uint8, float32, float16, or uint16 that holds bfloat16.
         model: "static", frequencies of the whole, stored with it, rounded to 2^-14; or "adaptive", those of what came
             before (Krichevsky and Trofimov 1981), slower and without a table.
         dtype: what the bytes hold, "bytes", "float32", "float16" or "bfloat16". None: what the array holds; "bytes" for
@@ -126,7 +126,7 @@ def _element(op: str, data: Any, dtype: Any) -> str:
             raise UsageError(
                 f"data is {data.dtype.str} ({own})",
                 where=op,
-                cure="Pass uint8, float32, float16, or uint16 that holds bfloat16, or data.view(np.uint8) for its bytes",
+                cure="Pass uint8, float32, float16, or uint16 that holds bfloat16; data.view(np.uint8) for others",
             )
     if dtype is None and own == "uint16":
         raise UsageError("data is uint16", where=op, cure="Pass dtype='bfloat16' or dtype='bytes' to say what it holds")

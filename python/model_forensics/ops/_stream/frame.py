@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,7 +19,8 @@ MAGIC: Final = b"MFAC"
 VERSION: Final = 1
 HEADER: Final = struct.Struct("<4sBBBBQI")  # magic, version, element, model, 0, size, chunk; its CRC-32C follows
 CHUNK_HEADER: Final = struct.Struct("<II")  # bytes that follow, CRC-32C of the decoded bytes
-HEADER_SIZE: Final = HEADER.size + 4
+CHECKSUM: Final = struct.Struct("<I")
+HEADER_SIZE: Final = HEADER.size + CHECKSUM.size
 CHUNK: Final = 1 << 22  # decoded bytes of a chunk that the encoder makes
 MOST_CHUNK: Final = 1 << 24  # that the decoder accepts
 WIDTHS: Final = (1, 4, 2, 2)  # bytes of an element: bytes, float32, float16, bfloat16
@@ -35,7 +36,7 @@ class _Header:
 def encode(coder: Coder, data: Symbols, element: int, model: int, chunk: int = CHUNK) -> bytes:
     """The stream of `data`; `chunk` is a multiple of the element's width."""
     header = HEADER.pack(MAGIC, VERSION, element, model, 0, data.size, chunk)
-    header += struct.pack("<I", coder.crc32c(np.frombuffer(header, np.uint8)))
+    header += CHECKSUM.pack(coder.crc32c(np.frombuffer(header, np.uint8)))
     pieces = (data[first : first + chunk] for first in range(0, data.size, chunk))
     return header + b"".join(_encode_chunk(coder, piece, WIDTHS[element], model == 1) for piece in pieces)
 
@@ -56,6 +57,10 @@ def decode(coder: Coder, stream: Symbols, out: Symbols) -> None:
         _decode_chunk(coder, stream[start:stop], WIDTHS[header.element], piece)
 
 
+def _fields(layout: struct.Struct, stream: Symbols) -> tuple[Any, ...]:
+    return layout.unpack(stream[: layout.size].tobytes())
+
+
 def _encode_chunk(coder: Coder, data: Symbols, width: int, adaptive: bool) -> bytes:
     whole = data.size // width * width
     sections = b"".join(encode_section(coder, plane, adaptive) for plane in planes.split(data[:whole], width))
@@ -64,7 +69,7 @@ def _encode_chunk(coder: Coder, data: Symbols, width: int, adaptive: bool) -> by
 
 
 def _decode_chunk(coder: Coder, chunk: Symbols, width: int, out: Symbols) -> None:
-    _, checksum = CHUNK_HEADER.unpack_from(chunk)
+    _, checksum = _fields(CHUNK_HEADER, chunk)
     reader = Reader(chunk[CHUNK_HEADER.size :])
     elements = out.size // width
     decoded = np.empty((width, elements), dtype=np.uint8)
@@ -82,12 +87,12 @@ def _decode_chunk(coder: Coder, chunk: Symbols, width: int, out: Symbols) -> Non
 def _read_header(coder: Coder, stream: Symbols) -> _Header:
     if stream.size < HEADER_SIZE:
         raise BrokenStream("it is shorter than a header")
-    magic, version, element, model, flags, decoded, chunk = HEADER.unpack_from(stream)
+    magic, version, element, model, flags, decoded, chunk = _fields(HEADER, stream)
     if magic != MAGIC:
         raise BrokenStream("it does not begin with 'MFAC'")
     if version != VERSION:
         raise BrokenStream(f"its version is {version}, this release reads {VERSION}")
-    if struct.unpack_from("<I", stream, HEADER.size)[0] != coder.crc32c(stream[: HEADER.size]):
+    if _fields(CHECKSUM, stream[HEADER.size :])[0] != coder.crc32c(stream[: HEADER.size]):
         raise BrokenStream("its header is damaged")
     if model > 1 or flags:
         raise BrokenStream("its header holds flags of another version")
@@ -108,7 +113,7 @@ def _find_chunks(stream: Symbols, header: _Header) -> list[int]:
         left = stream.size - starts[-1]
         if left < CHUNK_HEADER.size:
             raise BrokenStream("it ends early")
-        stored, _ = CHUNK_HEADER.unpack_from(stream, starts[-1])
+        stored, _ = _fields(CHUNK_HEADER, stream[starts[-1] :])
         if stored > left - CHUNK_HEADER.size:
             raise BrokenStream("it ends early")
         starts.append(starts[-1] + CHUNK_HEADER.size + stored)
