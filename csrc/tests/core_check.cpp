@@ -208,7 +208,7 @@ int main() {
     }
   }
   tilings();
-  for (const std::int64_t tokens : {1, 3, 40}) {
+  for (const std::int64_t tokens : {1, 3, 40, 400}) {
     for (const std::int64_t features : {1, 7, 1023}) patches(tokens, features);
   }
   refusals();
