@@ -91,6 +91,13 @@ def close_to(reference: npt.ArrayLike, within: float) -> Callable[[Any], None]:
     return lambda result: np.testing.assert_allclose(result, reference, rtol=0, atol=within)
 
 
+def ours_on(
+    x: Any, operation: str, run: Callable[[str, Any], Any], items: int, backends: Sequence[str]
+) -> list[Contender]:
+    """`ours` on an input of their own, against what the reference makes of it; `run` takes backend and input."""
+    return ours(operation, lambda backend: run(backend, x), equal_to(run("numpy", x)), items, backends=backends)
+
+
 class Contest:
     """Runs one benchmark on pytest-benchmark's fixture, and leaves what was measured in its `extra_info`."""
 

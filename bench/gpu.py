@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench.machine import commit
 from model_forensics import ops
@@ -42,8 +43,6 @@ class Row:
 
 def rows(device: Any) -> list[Row]:
     """The rows, each result already checked against the CPU."""
-    import torch
-
     torch.manual_seed(2026)
     values = torch.randn(TOKENS, CHANNELS, device=device) * torch.exp(torch.randn(CHANNELS, device=device))
     low, step = np.full(CHANNELS, -8, np.float32), np.full(CHANNELS, 0.5, np.float32)
@@ -86,8 +85,6 @@ def _check(case: str, found: Any, expected: Any) -> None:
 
 def measure(work: list[Row], device: Any) -> dict[str, float]:
     """Median seconds of every row, and of "copy", a copy of 1 GiB on the device."""
-    import torch
-
     source = torch.empty(1 << 30, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     contenders = {"copy": lambda: target.copy_(source), **{row.case: row.run for row in work}}
@@ -120,8 +117,6 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench gpu", description=__doc__)
     parser.add_argument("--output", type=Path, help="also write the JSON here")
     options = parser.parse_args(arguments)
-    import torch
-
     if not torch.cuda.is_available():
         print("python -m bench gpu: torch sees no CUDA GPU; nothing was measured", file=sys.stderr)
         return 1

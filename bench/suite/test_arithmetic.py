@@ -78,6 +78,28 @@ def refuse_other_bytes(data: np.ndarray, model: str) -> None:
             assert stream == expected, f"{backend} writes other bytes than the reference"
 
 
+def own_encoders(data: np.ndarray, model: str, backend: str) -> list[Contender]:
+    return ours(
+        "arithmetic_encode",
+        lambda backend: ops.arithmetic_encode(data, model=model, backend=backend),
+        lambda stream: equal_to(data)(ops.arithmetic_decode(stream)),
+        data.size,
+        backends=(backend,),
+        stored_bytes=len,
+    )
+
+
+def own_decoders(data: np.ndarray, model: str, backend: str) -> list[Contender]:
+    stream = ops.arithmetic_encode(data, model=model)
+    return ours(
+        "arithmetic_decode",
+        lambda backend: ops.arithmetic_decode(stream, backend=backend),
+        equal_to(data),
+        data.size,
+        backends=(backend,),
+    )
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_encode(contest: Contest, size: Size, model: str) -> None:
     data = inputs.skewed_bytes(size(1 << 24, 1 << 12))
@@ -88,14 +110,8 @@ def test_encode(contest: Contest, size: Size, model: str) -> None:
         unit="B",
         given=f"{data.size / 2**20:.0f} MiB of skewed bytes",
         contenders=[
-            *ours(
-                "arithmetic_encode",
-                lambda backend: ops.arithmetic_encode(data, model=model, backend=backend),
-                lambda stream: equal_to(data)(ops.arithmetic_decode(stream)),
-                data.size,
-                backends=("cpp", "numba"),
-                stored_bytes=len,
-            ),
+            *own_encoders(data, model, "cpp"),
+            *own_encoders(part, model, "numba"),
             *(
                 Contender(
                     name,
@@ -114,7 +130,6 @@ def test_encode(contest: Contest, size: Size, model: str) -> None:
 def test_decode(contest: Contest, size: Size, model: str) -> None:
     data = inputs.skewed_bytes(size(1 << 24, 1 << 12))
     part = data[: size(1 << 21, 1 << 12)]
-    stream = ops.arithmetic_encode(data, model=model)
     stored = [
         (name, codec, codec.encode(given), given, items) for name, codec, given, items in others(data, part, model)
     ]
@@ -123,13 +138,8 @@ def test_decode(contest: Contest, size: Size, model: str) -> None:
         unit="B",
         given=f"{data.size / 2**20:.0f} MiB of skewed bytes",
         contenders=[
-            *ours(
-                "arithmetic_decode",
-                lambda backend: ops.arithmetic_decode(stream, backend=backend),
-                equal_to(data),
-                data.size,
-                backends=("cpp", "numba"),
-            ),
+            *own_decoders(data, model, "cpp"),
+            *own_decoders(part, model, "numba"),
             *(
                 Contender(name, lambda codec=codec, code=code: codec.decode(code), same(given), items)
                 for name, codec, code, given, items in stored

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench import inputs, rivals
-from bench.contest import Contender, Contest, equal_to, ours
+from bench.contest import Contender, Contest, ours, ours_on
 from bench.plugin import Size
 from model_forensics import ops
 
@@ -38,41 +38,34 @@ def near(reference: np.ndarray) -> Any:
     return lambda result: np.testing.assert_allclose(result, reference, rtol=ROUNDING)
 
 
-def fused(backend: str, values: np.ndarray, grid: ops.Grid, cost: np.ndarray) -> tuple[np.ndarray, ...]:
-    found = ops.codelength(values, cost, grid=grid, reduce=REDUCE, block=BLOCK, backend=backend)
-    return tuple(found)
+def anything(_: object) -> None:
+    """Readers are there for their time."""
 
 
 def test_fused(contest: Contest, size: Size) -> None:
     """What is compared with the reading rate: the same array, larger than any cache, in the same rounds."""
     values = inputs.activations(size(1 << 15, 64), size(1 << 10, 16))
     grid, cost = grid_and_cost(values.shape[1])
-    part = values[: size(1 << 11, 32)]
-    reference = fused("numpy", values, grid, cost)
-    of_part = fused("numpy", part, grid, cost)
+    part = values[: len(values) // 32]
+
+    def run(backend: str, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(ops.codelength(x, cost, grid=grid, reduce=REDUCE, block=BLOCK, backend=backend))
+
+    def contenders(x: np.ndarray, *backends: str) -> list[Contender]:
+        check = same_sums(run("numpy", x))
+        return ours("codelength", lambda backend: run(backend, x), check, x.nbytes, backends=backends)
+
     contest.run(
         "codelength, fused",
         unit="B",
         given=f"float32 {list(values.shape)}, log grid and table of {LEVELS + 1} a channel, to {', '.join(REDUCE)}",
         contenders=[
-            *ours(
-                "codelength",
-                lambda backend: fused(backend, values, grid, cost),
-                same_sums(reference),
-                values.nbytes,
-                backends=("cpp", "numba"),
-            ),
-            *ours(
-                "codelength",
-                lambda backend: fused(backend, part, grid, cost),
-                same_sums(of_part),
-                part.nbytes,
-                backends=("numpy",),
-            ),
+            *contenders(values, "cpp"),
+            *contenders(part, "numba", "numpy"),
             Contender(
                 "plain NumPy",
                 lambda: rivals.codelength_numpy(part, grid.low, grid.step, cost),
-                near(of_part[0]),
+                near(run("numpy", part)[0]),
                 part.nbytes,
             ),
             *(Contender(name, read, anything, values.nbytes) for name, read in rivals.readers(values).items()),
@@ -80,46 +73,43 @@ def test_fused(contest: Contest, size: Size) -> None:
     )
 
 
-def anything(_: object) -> None:
-    """Readers are there for their time."""
-
-
 def test_symbols(contest: Contest, size: Size) -> None:
     """The same sums from symbols that are there already."""
     tokens, channels = size(1 << 14, 64), size(1 << 10, 16)
     symbols = inputs.uniform_symbols(tokens * channels, LEVELS + 1).reshape(tokens, channels)
+    part = symbols[: tokens // 8]
     _, cost = grid_and_cost(channels)
-    reference = ops.codelength(symbols, cost, backend="numpy")
 
-    def run(backend: str) -> np.ndarray:
-        return ops.codelength(symbols, cost, backend=backend)
+    def run(backend: str, x: np.ndarray) -> np.ndarray:
+        return ops.codelength(x, cost, backend=backend)
 
     contest.run(
         "codelength, symbols",
         unit="symbol",
         given=f"uint8 {list(symbols.shape)}, table of {LEVELS + 1} a channel, to channel",
         contenders=[
-            *ours("codelength", run, equal_to(reference), symbols.size),
+            *ours_on(symbols, "codelength", run, symbols.size, ("cpp",)),
+            *ours_on(part, "codelength", run, part.size, ("numba", "numpy")),
             Contender(
                 "plain NumPy",
-                lambda: rivals.codelength_of_symbols_numpy(symbols, cost),
-                near(reference),
-                symbols.size,
+                lambda: rivals.codelength_of_symbols_numpy(part, cost),
+                near(run("numpy", part)),
+                part.size,
             ),
         ],
     )
 
 
 def test_adaptive(contest: Contest, size: Size) -> None:
-    values = inputs.activations(size(1 << 13, 64), size(1 << 10, 16))
+    values = inputs.activations(size(1 << 14, 64), size(1 << 10, 16))
+    part = values[: len(values) // 8]
     grid, _ = grid_and_cost(values.shape[1])
-    reference = ops.codelength_adaptive(values, grid=grid, backend="numpy")
 
-    def run(backend: str) -> np.ndarray:
-        return ops.codelength_adaptive(values, grid=grid, backend=backend)
+    def run(backend: str, x: np.ndarray) -> np.ndarray:
+        return ops.codelength_adaptive(x, grid=grid, backend=backend)
 
     def plain() -> np.ndarray:
-        symbols = rivals.quantize_numpy(values, "log", grid.low, grid.step, LEVELS)
+        symbols = rivals.quantize_numpy(part, "log", grid.low, grid.step, LEVELS)
         return rivals.codelength_adaptive_numpy(symbols, grid.alphabet)
 
     contest.run(
@@ -127,7 +117,8 @@ def test_adaptive(contest: Contest, size: Size) -> None:
         unit="B",
         given=f"float32 {list(values.shape)}, log grid of {LEVELS} levels, to channel",
         contenders=[
-            *ours("codelength_adaptive", run, equal_to(reference), values.nbytes),
-            Contender("plain NumPy and SciPy, float32", plain, near(reference), values.nbytes),
+            *ours_on(values, "codelength_adaptive", run, values.nbytes, ("cpp",)),
+            *ours_on(part, "codelength_adaptive", run, part.nbytes, ("numba", "numpy")),
+            Contender("plain NumPy and SciPy", plain, near(run("numpy", part)), part.nbytes),
         ],
     )
