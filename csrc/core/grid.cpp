@@ -229,9 +229,16 @@ MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void place_rows(const __m512* x, c
   }
 }
 
-MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 __mmask16 undecided(__m512i magnitude, __m512 above_middle, const Strip& strip, std::size_t c) {
-  const __mmask16 near = _mm512_cmp_ps_mask(above_middle, _mm512_load_ps(strip.near.data() + c), _CMP_LT_OQ);
-  return static_cast<__mmask16>(near | _mm512_cmpge_epi32_mask(magnitude, _mm512_set1_epi32(kNonfinite)));
+// The lanes that the definition must decide, from the largest magnitude (as bits) and the lowest position within a level.
+MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 __mmask16 undecided(__m512i largest, __m512 lowest, __m512 near) {
+  const __mmask16 close = _mm512_cmp_ps_mask(lowest, near, _CMP_LT_OQ);
+  return static_cast<__mmask16>(close | _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(kNonfinite)));
+}
+
+// The lower one, or the second if the first is NaN: a finite value so large that its position overflows needs no decision.
+// Starting from -near, lanes whose near is 2 come out undecided whatever their values are.
+MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 __m512 lower(__m512 above_middle, __m512 lowest) {
+  return _mm512_min_ps(above_middle, lowest);
 }
 
 // Ahead in the same columns: rows may be pages apart, where the processor does not look by itself. Past the end of the data
@@ -260,7 +267,9 @@ __attribute__((noinline)) MODEL_FORENSICS_AVX512 void part_of_row(const float* v
   place_rows<logarithmic, 1>(&x, strip, i, wanted, &found, &above_middle);
   _mm_mask_storeu_epi8(symbols + c, wanted, _mm512_cvtepi32_epi8(found));
   const __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(kMagnitude));
-  decide_lanes(wanted & undecided(magnitude, above_middle, strip, i), values, strip, i, symbols);
+  const __m512 near = _mm512_load_ps(strip.near.data() + i);
+  const __m512 lowest = lower(above_middle, _mm512_sub_ps(_mm512_setzero_ps(), near));
+  decide_lanes(wanted & undecided(magnitude, lowest, near), values, strip, i, symbols);
 }
 
 constexpr int kRows = 4;  // share the loads of the grid, and one branch
@@ -278,15 +287,16 @@ MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void whole_rows(const float* value
   __m512i found[kRows];
   __m512 above_middle[kRows];
   place_rows<logarithmic, kRows>(x, strip, i, 0xFFFF, found, above_middle);
-  __m512 lowest = above_middle[0];
+  const __m512 near = _mm512_load_ps(strip.near.data() + i);
+  __m512 lowest = _mm512_sub_ps(_mm512_setzero_ps(), near);
   const __m512i magnitude = _mm512_set1_epi32(kMagnitude);
   __m512i largest = _mm512_setzero_si512();
   for (int r = 0; r < kRows; ++r) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols + r * symbol_stride + c), _mm512_cvtepi32_epi8(found[r]));
-    lowest = _mm512_min_ps(lowest, above_middle[r]);
+    lowest = lower(above_middle[r], lowest);
     largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(x[r]), magnitude));
   }
-  if (undecided(largest, lowest, strip, i) == 0) [[likely]] return;
+  if (undecided(largest, lowest, near) == 0) [[likely]] return;
   for (int r = 0; r < kRows; ++r) {
     part_of_row<logarithmic>(values + r * value_stride, strip, c, symbols + r * symbol_stride);
   }

@@ -58,8 +58,6 @@ def _codelength(
     site_out: Integers,
     cell_out: Integers,
 ) -> None:
-    scratch = np.zeros(1, dtype=np.float64)
-    scratch_bits = scratch.view(np.int64)
     i = 0
     first = 0
     token = 0
@@ -79,7 +77,7 @@ def _codelength(
                     start = np.float64(low[channel]) if low.size else 0.0
                     width = np.float64(step[channel]) if low.size else 1.0
                     value = np.float64(values[i])
-                    symbol = np.int64(symbol_of(value, bits[i], scale, levels, start, width, scratch, scratch_bits))
+                    symbol = np.int64(symbol_of(value, bits[i], scale, levels, start, width))
                 paid = np.int64(cost[tables[channel] if tables.size else channel, symbol])
                 row_total += paid
                 if channel_out.size:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from model_forensics.ops import _tables
-from model_forensics.ops._arrays import Bits, Floats, Integers, Symbols
+from model_forensics.ops._arrays import Floats, Integers, Symbols
 from model_forensics.ops._numba.compiled import compiled
 from model_forensics.ops._numpy.planes import EXPONENT, LOG, SIGN, SYMBOLS, refuse_outside
 
 _SQRT2 = _tables._SQRT2
-_SERIES = np.array(_tables._SERIES)
+_SERIES = _tables._SERIES
 
 
 def quantize(
@@ -45,34 +47,24 @@ def sources(data: Symbols | Floats, scale: int) -> tuple[Symbols, Floats, npt.ND
 
 
 @compiled
-def _log2(value: float, scratch: Bits, bits: npt.NDArray[np.int64]) -> float:
-    """`_tables.log2` for one value; `bits` is the integer view of `scratch` [1]."""
-    scratch[0] = value
-    exponent = float((bits[0] >> 52) - 1023)
-    bits[0] = (bits[0] & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000
-    mantissa = scratch[0]
+def _log2(value: float) -> float:
+    """`_tables.log2` of one positive finite value."""
+    half, exponent = math.frexp(value)  # exact: the mantissa in [½, 1)
+    mantissa = 2.0 * half
+    exponent -= 1
     if mantissa > _SQRT2:
         mantissa = mantissa * 0.5
-        exponent = exponent + 1.0
+        exponent += 1
     ratio = (mantissa - 1.0) / (mantissa + 1.0)
     square = ratio * ratio
-    total = _SERIES[_SERIES.size - 1]
-    for k in range(_SERIES.size - 2, -1, -1):
+    total = _SERIES[10]
+    for k in range(9, -1, -1):
         total = total * square + _SERIES[k]
-    return float(exponent + ratio * total)
+    return float(exponent) + ratio * total
 
 
 @compiled
-def symbol_of(
-    value: float,
-    bits: np.uint32,
-    scale: int,
-    levels: int,
-    low: float,
-    step: float,
-    scratch: Bits,
-    scratch_bits: npt.NDArray[np.int64],
-) -> np.int64:
+def symbol_of(value: float, bits: np.uint32, scale: int, levels: int, low: float, step: float) -> np.int64:
     """The symbol of one value, whose float32 bits are `bits`."""
     if scale == SIGN:
         return np.int64(bits >> 31)
@@ -84,7 +76,7 @@ def symbol_of(
     if scale == LOG:
         if x == 0.0:
             return np.int64(0)
-        x = _log2(abs(x), scratch, scratch_bits)
+        x = _log2(abs(x))
     position = np.floor((x - low) / step)
     return np.int64(min(max(position, 0.0), float(levels - 1)))
 
@@ -100,8 +92,6 @@ def _quantize(
     step: Floats,
     out: Symbols,
 ) -> None:
-    scratch = np.zeros(1, dtype=np.float64)
-    scratch_bits = scratch.view(np.int64)
     i = 0
     first = 0
     for site in range(shapes.shape[0]):
@@ -110,7 +100,7 @@ def _quantize(
                 at = channel if low.size else -1
                 start = np.float64(low[at]) if at >= 0 else 0.0
                 width = np.float64(step[at]) if at >= 0 else 1.0
-                out[i] = symbol_of(np.float64(values[i]), bits[i], scale, levels, start, width, scratch, scratch_bits)
+                out[i] = symbol_of(np.float64(values[i]), bits[i], scale, levels, start, width)
                 i += 1
         first += shapes[site, 1]
 
@@ -127,8 +117,6 @@ def _histogram(
     step: Floats,
     out: Integers,
 ) -> None:
-    scratch = np.zeros(1, dtype=np.float64)
-    scratch_bits = scratch.view(np.int64)
     i = 0
     first = 0
     for site in range(shapes.shape[0]):
@@ -140,6 +128,6 @@ def _histogram(
                     start = np.float64(low[channel]) if low.size else 0.0
                     width = np.float64(step[channel]) if low.size else 1.0
                     value = np.float64(values[i])
-                    out[channel, symbol_of(value, bits[i], scale, levels, start, width, scratch, scratch_bits)] += 1
+                    out[channel, symbol_of(value, bits[i], scale, levels, start, width)] += 1
                 i += 1
         first += shapes[site, 1]
