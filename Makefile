@@ -5,6 +5,7 @@
 #   make lint     ruff and mypy
 #   make bench    benchmarks, and the bars that they should reach          BENCH="run -k entropy" chooses which
 #   make sanitize C++ checks of the core under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+#   make fuzz     fuzz the decoders with libFuzzer                         FUZZ_SECONDS=30, FUZZ_CXX=clang++-19
 #
 # PYTHON=python3.12 chooses the interpreter of a new .venv. Which build of torch (CPU or CUDA) is installed follows pip's
 # configured index; TORCH_INDEX=URL takes torch, and only torch, from another one.
@@ -13,6 +14,8 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 ARGS ?=
 BENCH ?= run
+FUZZ_SECONDS ?= 30
+FUZZ_CXX ?= $(firstword $(shell command -v clang++-19 clang++))
 
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
@@ -29,7 +32,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench sanitize clean FORCE
+.PHONY: help demo test lint bench sanitize fuzz clean FORCE
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(MAKEFILE_LIST)
@@ -55,6 +58,16 @@ sanitize: $(VENV)/.ready-dev
 	$(BIN)/cmake --preset tsan
 	$(BIN)/cmake --build --preset tsan
 	$(BIN)/ctest --preset tsan
+
+# What is found goes to build/fuzz/corpus; inputs worth keeping are copied to csrc/fuzz/corpus by hand.
+fuzz: $(VENV)/.ready-dev
+	@test -n "$(FUZZ_CXX)" || { echo "No clang++ was found, which libFuzzer comes with. Install clang and its runtime \
+	(Debian, Ubuntu: apt-get install clang libclang-rt-dev), or use: make fuzz FUZZ_CXX=/path/to/clang++" >&2; exit 1; }
+	$(BIN)/cmake --preset fuzz -DCMAKE_CXX_COMPILER="$(FUZZ_CXX)"
+	$(BIN)/cmake --build --preset fuzz
+	mkdir -p build/fuzz/corpus build/fuzz/crashes
+	build/fuzz/arithmetic_fuzz build/fuzz/corpus csrc/fuzz/corpus -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+	  -timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=128 -artifact_prefix=build/fuzz/crashes/ -print_final_stats=1
 
 clean:
 	rm -rf build dist $(VENV)/.ready-*

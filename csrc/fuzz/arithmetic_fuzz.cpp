@@ -1,0 +1,181 @@
+// libFuzzer target of the arithmetic coder. The first byte of an input says what is done with the rest:
+//   0     it is a stream
+//   1-3   it is fields of a header and what follows, made a stream with a sound header: so that the fuzzer need not guess
+//         checksums to get at sections, tables and lanes
+//   4-5   it is data: coded and decoded with every element and model
+//   6     it is data, to be repeated until several lanes are used: coded and decoded
+//   7     the same, and the stream is damaged in two places before it is decoded
+// Every instruction set must say the same.
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arithmetic.hpp"
+#include "crc32c.hpp"
+#include "isa.hpp"
+#include "parallel.hpp"
+
+namespace mf = model_forensics;
+
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+constexpr std::int64_t kMostDecoded = 100'000;  // as a caller's limit; what is larger is not decoded
+constexpr std::size_t kMostRepeated = 150'000;  // enough for 32 lanes
+
+void expect(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "failed: %s\n", what);
+  std::abort();
+}
+
+std::vector<mf::Isa> instruction_sets() {
+  std::vector<mf::Isa> sets;
+  for (const auto isa : {mf::Isa::portable, mf::Isa::avx2, mf::Isa::avx512}) {
+    if (isa <= mf::detected_isa()) sets.push_back(isa);
+  }
+  return sets;
+}
+
+struct Outcome {
+  std::string refusal;
+  Bytes data;
+  bool operator==(const Outcome&) const = default;
+};
+
+Outcome decode(std::span<const std::uint8_t> stream) {
+  try {
+    const std::int64_t size = mf::decoded_size(stream);
+    if (size > kMostDecoded) return {"above the limit", {}};
+    Bytes data(static_cast<std::size_t>(size));
+    mf::arithmetic_decode(stream, data);
+    return {{}, std::move(data)};
+  } catch (const mf::StreamError& error) {
+    return {error.what(), {}};
+  }
+}
+
+void decode_everywhere(std::span<const std::uint8_t> stream) {
+  std::optional<Outcome> first;
+  for (const auto isa : instruction_sets()) {
+    mf::use_isa(isa);
+    const Outcome outcome = decode(stream);
+    if (!first) first = outcome;
+    expect(outcome == *first, "every instruction set decodes to the same");
+  }
+}
+
+void put(Bytes& stream, std::uint64_t value, int bytes) {
+  for (int i = 0; i < bytes; ++i) stream.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
+}
+
+// fields: element and model, decoded size (3), chunk (3); then the chunks. A single chunk gets its length.
+Bytes with_sound_header(std::span<const std::uint8_t> fields) {
+  constexpr std::size_t kFields = 7;
+  if (fields.size() < kFields) return {};
+  const std::uint64_t size = fields[1] + 256U * fields[2] + 65536U * fields[3];
+  const std::uint64_t chunk = fields[4] + 256U * fields[5] + 65536U * fields[6];
+  Bytes stream{'M', 'F', 'A', 'C', 1, static_cast<std::uint8_t>(fields[0] % 4), static_cast<std::uint8_t>(fields[0] / 4 % 2), 0};
+  put(stream, size, 8);
+  put(stream, chunk, 4);
+  put(stream, mf::crc32c(stream), 4);
+  const auto body = fields.subspan(kFields);
+  if (size <= chunk && body.size() >= 4) {
+    put(stream, body.size() - 4, 4);  // in place of no field: the chunk's checksum follows in the input
+  }
+  stream.insert(stream.end(), body.begin(), body.end());
+  return stream;
+}
+
+constexpr std::array kElements{mf::Element::bytes, mf::Element::float32, mf::Element::float16, mf::Element::bfloat16};
+constexpr std::array kModels{mf::SymbolModel::fixed, mf::SymbolModel::adaptive};
+
+Bytes encode_everywhere(std::span<const std::uint8_t> data, mf::Element element, mf::SymbolModel model) {
+  std::optional<Bytes> first;
+  for (const auto isa : instruction_sets()) {
+    mf::use_isa(isa);
+    Bytes stream = mf::arithmetic_encode(data, element, model);
+    if (!first) first = std::move(stream);
+    else expect(stream == *first, "every instruction set makes the same stream");
+  }
+  expect(first->size() <= data.size() + 24 + 12, "a stream is hardly longer than its data");
+  return *first;
+}
+
+void round_trip(std::span<const std::uint8_t> data, mf::Element element, mf::SymbolModel model) {
+  const Bytes stream = encode_everywhere(data, element, model);
+  for (const auto isa : instruction_sets()) {
+    mf::use_isa(isa);
+    Bytes decoded(static_cast<std::size_t>(mf::decoded_size(stream)));
+    mf::arithmetic_decode(stream, decoded);
+    expect(std::equal(data.begin(), data.end(), decoded.begin(), decoded.end()), "the data comes back");
+  }
+}
+
+void round_trips(std::span<const std::uint8_t> data) {
+  for (const auto model : kModels) {
+    for (const auto element : kElements) round_trip(data, element, model);
+  }
+}
+
+struct Choice {
+  mf::Element element;
+  mf::SymbolModel model;
+  Bytes data;
+};
+
+// One byte for element and model, two for how often the rest is repeated.
+Choice repeated(std::span<const std::uint8_t> input) {
+  if (input.size() < 4) return {kElements[0], kModels[0], {}};
+  Choice choice{kElements[input[0] % 4], kModels[input[0] / 4 % 2], {}};
+  const std::size_t times = (std::size_t{1} << (input[1] % 10)) + input[2];
+  const auto piece = input.subspan(3);
+  for (std::size_t i = 0; i < times && choice.data.size() + piece.size() <= kMostRepeated; ++i) {
+    choice.data.insert(choice.data.end(), piece.begin(), piece.end());
+  }
+  return choice;
+}
+
+void long_round_trip(std::span<const std::uint8_t> input) {
+  const Choice choice = repeated(input);
+  round_trip(choice.data, choice.element, choice.model);
+}
+
+void damage(std::span<const std::uint8_t> input) {
+  constexpr std::size_t kPlaces = 8;
+  if (input.size() < kPlaces) return;
+  const Choice choice = repeated(input.subspan(kPlaces));
+  Bytes stream = mf::arithmetic_encode(choice.data, choice.element, choice.model);
+  const std::size_t body = stream.size() - 24;
+  if (body == 0) return;
+  for (std::size_t at = 0; at < kPlaces; at += 4) {
+    const std::size_t place = input[at] + 256U * input[at + 1] + 65536U * input[at + 2];
+    stream[24 + place % body] ^= input[at + 3];
+  }
+  decode_everywhere(stream);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t size) {
+  mf::set_threads(1);
+  if (size == 0) return 0;
+  const std::span<const std::uint8_t> rest(input + 1, size - 1);
+  switch (input[0] % 8) {
+    case 0: decode_everywhere(rest); break;
+    case 4:
+    case 5: round_trips(rest); break;
+    case 6: long_round_trip(rest); break;
+    case 7: damage(rest); break;
+    default: decode_everywhere(with_sound_header(rest)); break;
+  }
+  return 0;
+}
