@@ -34,7 +34,7 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "compiler": _compiler(),
         "instruction_set": _instruction_set(),
-        "backends": ops.backends()["entropy_windows"],
+        "backends": [name for name, state in ops.backends()["entropy_windows"].items() if state == "available"],
         "libraries": {name: _version(name) for name in LIBRARIES},
     }
 
