@@ -244,7 +244,7 @@ MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void place_rows(const __m512* x, c
   }
 }
 
-// The lanes that the definition must decide, from the largest magnitude (as bits) and the lowest position within a level.
+// The lanes that the definition must decide, from the largest magnitude (as bits) and the lowest place in a level.
 MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 __mmask16 undecided(__m512i largest, __m512 lowest, __m512 near) {
   const __mmask16 close = _mm512_cmp_ps_mask(lowest, near, _CMP_LT_OQ);
   return static_cast<__mmask16>(close | _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(kNonfinite)));
