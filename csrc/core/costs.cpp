@@ -56,7 +56,7 @@ void add_channels_and_tokens(const Tile& tile, TileSymbols symbols, const CostTa
 
 #ifdef MODEL_FORENSICS_X86
 
-// Costs of at most 64 symbols are looked up in registers. A vector of the table's index must then belong to one channel:
+// Costs of at most 64 symbols are looked up in registers. All indices in a vector must then belong to one channel:
 // 16 tokens x 64 channels of symbols are transposed as bytes, which gives each channel its 16 tokens side by side; they
 // are widened, looked up and added in 32 bits.
 constexpr std::int64_t kGroup = 16;    // tokens in a vector

@@ -35,28 +35,28 @@ std::uint8_t level(double position, std::int64_t levels) {
 
 // The fast path, and why it gives the symbols of the definition.
 //
-// Let P = (y + centre - low) / step be the exact real position of a value, with y = x - low and centre = low on a uniform
-// grid, y = log2|x| - centre on a logarithmic one, and u = 2^-24. In float32:
+// Let P = (y + centre - low) / step be the exact real position of a value, with y = x - low and centre = low on a
+// uniform grid, y = log2|x| - centre on a logarithmic one, and u = 2^-24. In float32:
 //   logarithmic: the bits of |x| read as an integer, less centre + 127 in the exponent field, times 2^-23, are
-//     log2|x| - centre - excess(m), where excess(m) = log2 m - (m - 1) depends on the mantissa only (a float32 denormal
-//     apart, see below). The conversion to float32 is off by u|y|, the polynomial by at most kExcessError, their sum by
-//     u|y|: |y' - y| <= kExcessError + 2u(|y| + 1).
+//     log2|x| - centre - excess(m), where excess(m) = log2 m - (m - 1) depends on the mantissa only (denormals: below).
+//     The conversion to float32 is off by u|y|, the polynomial by at most e (kExcessError or kSixteenthsError), their
+//     sum by u|y|: |y' - y| <= e + 2u(|y| + 1).
 //   uniform: |y' - y| <= u|y|.
 //   inverse = 1/step, offset = (centre - low)/step + E - 1/2 are rounded from float64: off by u each, relatively.
 //   position = y' * inverse + offset, with two roundings or one: off by u|y|/step and u|P + E| more.
 // With |y|/step <= |P| + |offset| + 1 the sum of all is below
-//   (kExcessError + 2u)/step [logarithmic only] + 5u(|P| + |offset| + 1) + 3uE.
+//   (e + 2u)/step [logarithmic only] + 5u(|P| + |offset| + 1) + 3uE.
 // `margin` is that with 8u for 5u and |P| <= levels: what is left over exceeds the error of the definition itself
 // (2^-44/step for the logarithm, 2^-51 |P| for the quotient) and the underflow of products (2^-149). So for 0 <= P <=
-// levels position + 1/2 lies strictly between P and P + 2E with E = margin, and if its fraction is 2E or more, its floor
-// is the symbol. Otherwise the value is near a border and the definition decides.
-// The floor of position + 1/2 is taken by rounding `position` to the nearest integer; the fraction is then 1/2 more than
-// position - integer, and near if that is below `near` = 2E - 1/2. On a tie the integer below may come out: position +
-// 1/2 is then a border, P lies below it, and the symbol is right.
-// For P outside of 0 to levels, by d, the error grows by 5ud < d: the position is still outside, at most 2E inside. It
-// is clamped to the middles of the outermost levels, which are not near as 2E < 1/2.
+// levels position + 1/2 lies strictly between P and P + 2E with E = margin, and if its fraction is 2E or more, its
+// floor is the symbol. Otherwise the value is near a border and the definition decides.
+// The floor of position + 1/2 is taken by rounding `position` to the nearest integer; the fraction is then 1/2 more
+// than position - integer, and near if that is below `near` = 2E - 1/2. On a tie the integer below may come out:
+// position + 1/2 is then a border, P lies below it, and the symbol is right.
+// For P outside of 0 to levels, by d, the error grows by 5ud < d: the position is still outside, at most 2E inside. The
+// clamp gives the outermost symbol, or the definition decides.
 // Zero and denormals: their bits read as above give less than log2 of the least normal number. That is the symbol 0, as
-// their true logarithm is, if low + step > -125; P is then below 1 - 1/step, and a fraction above 1 is near.
+// their true logarithm is, if low + step > -125; P is then below 1 - 1/step, and a position in level 1 is near.
 // Nonfinite values, and channels for which this does not hold, always take the definition (near = 2).
 constexpr double kUnit = 1.0 / (1 << 24);
 constexpr double kLeastStep = 0x1p-100;  // so that `inverse` is a normal number
@@ -71,6 +71,18 @@ constexpr float kRound = 0x1.8p23F;  // added to a small number, leaves its near
 // The polynomial of degree 5 with the least largest error.
 constexpr std::array<float, 6> kExcess{-1.800364F,  4.091711F,   -3.550793F,
                                        1.6311488F, -0.4165637F, 0.04487361F};
+
+// For wide registers: a quadratic for each sixteenth, which a permutation looks up (constant, linear, square).
+constexpr std::array<float, 16> kConstant{
+    -1.120394F,   -1.0354223F,  -0.9551822F,  -0.87917405F, -0.80697346F, -0.7382168F,  -0.6725903F,  -0.60982114F,
+    -0.54967076F, -0.4919293F,  -0.43641105F, -0.38295117F, -0.33140236F, -0.28163266F, -0.23352334F, -0.18696713F};
+constexpr std::array<float, 16> kLinear{
+    1.7990788F,  1.6390136F, 1.4962704F,  1.3681809F, 1.2525982F, 1.1477753F, 1.0522764F,  0.9649101F,
+    0.88467985F, 0.8107454F, 0.74239373F, 0.6790153F, 0.6200863F, 0.5651541F, 0.51382524F, 0.46575654F};
+constexpr std::array<float, 16> kSquare{
+    -0.67868143F, -0.60329545F, -0.5398081F, -0.4858406F,  -0.43958038F, -0.39962664F, -0.36488292F, -0.33448118F,
+    -0.30772686F, -0.284059F,   -0.2630204F, -0.24423555F, -0.22739366F, -0.21223572F, -0.19854447F, -0.1861366F};
+constexpr int kSixteenths = 19;  // the shift that leaves the number of the sixteenth
 
 MODEL_FORENSICS_INLINE float excess(float m) {
   float sum = kExcess[5];
@@ -90,14 +102,14 @@ struct Line {
 
 constexpr Line kDefinitionOnly{0.0F, 0.0F, 2.0F, 0};
 
-Line line(Scale scale, double low, double step, double levels) {
+Line line(Scale scale, double low, double step, double levels, double excess_error) {
   if (!(step >= kLeastStep && step <= kMostStep)) return kDefinitionOnly;
   const bool logarithmic = scale == Scale::logarithmic;
   if (logarithmic && !(low + step > -125.0)) return kDefinitionOnly;
   const double centre = logarithmic ? std::min(std::max(std::rint(low + 0.5 * step * levels), -126.0), 127.0) : low;
   const double shift = (centre - low) / step;
   double margin = 8.0 * kUnit * (levels + std::fabs(shift) + 1.0);
-  if (logarithmic) margin += (kExcessError + 2.0 * kUnit) / step;
+  if (logarithmic) margin += (excess_error + 2.0 * kUnit) / step;
   if (!(margin < 0.25)) return kDefinitionOnly;
   return {static_cast<float>(1.0 / step), static_cast<float>(shift + margin - 0.5),
           static_cast<float>(2.0 * margin + 2.0 * kUnit - 0.5),
@@ -180,8 +192,8 @@ __attribute__((target("avx2,fma"))) void plane_rows_avx2(const float* values, st
   plane_rows(values, value_stride, rows, strip, symbols, symbol_stride);
 }
 
-// The steps below take several rows of 16 values through each instruction before the next: one row's chain of dependent
-// instructions is so long that the processor would not see enough of the others.
+// The steps below take several rows of 16 values through each instruction before the next: one row's chain of
+// dependent instructions is so long that the processor would not see enough of the others.
 
 // log2|x| - centre.
 template <int rows>
@@ -193,10 +205,13 @@ MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void log2_rows(const __m512* x, __
     m[r] = _mm512_castsi512_ps(_mm512_ternarylogic_epi32(  // (bits & mantissa) | one
         bits[r], _mm512_set1_epi32(kMantissa), _mm512_set1_epi32(kOne), 0xEA));
   }
-  for (int r = 0; r < rows; ++r) y[r] = _mm512_fmadd_ps(m[r], _mm512_set1_ps(kExcess[5]), _mm512_set1_ps(kExcess[4]));
-  for (int k = 3; k >= 0; --k) {
-    const __m512 next = _mm512_set1_ps(kExcess[static_cast<std::size_t>(k)]);
-    for (int r = 0; r < rows; ++r) y[r] = _mm512_fmadd_ps(y[r], m[r], next);
+  const __m512 constant = _mm512_loadu_ps(kConstant.data());
+  const __m512 linear = _mm512_loadu_ps(kLinear.data());
+  const __m512 square = _mm512_loadu_ps(kSquare.data());
+  for (int r = 0; r < rows; ++r) {
+    const __m512i sixteenth = _mm512_srli_epi32(bits[r], kSixteenths);
+    y[r] = _mm512_fmadd_ps(_mm512_permutexvar_ps(sixteenth, square), m[r], _mm512_permutexvar_ps(sixteenth, linear));
+    y[r] = _mm512_fmadd_ps(y[r], m[r], _mm512_permutexvar_ps(sixteenth, constant));
   }
   for (int r = 0; r < rows; ++r) {
     y[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(bits[r], centre)), _mm512_set1_ps(kPerBit), y[r]);
@@ -229,20 +244,20 @@ MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void place_rows(const __m512* x, c
   }
 }
 
-// The lanes that the definition must decide, from the largest magnitude (as bits) and the lowest position within a level.
+// The lanes that the definition must decide, from the largest magnitude (as bits) and the lowest place in a level.
 MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 __mmask16 undecided(__m512i largest, __m512 lowest, __m512 near) {
   const __mmask16 close = _mm512_cmp_ps_mask(lowest, near, _CMP_LT_OQ);
   return static_cast<__mmask16>(close | _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(kNonfinite)));
 }
 
-// The lower one, or the second if the first is NaN: a finite value so large that its position overflows needs no decision.
-// Starting from -near, lanes whose near is 2 come out undecided whatever their values are.
+// The lower one, or the second if the first is NaN: a finite value so large that its position overflows needs no
+// decision. Starting from -near, lanes whose near is 2 come out undecided whatever their values are.
 MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 __m512 lower(__m512 above_middle, __m512 lowest) {
   return _mm512_min_ps(above_middle, lowest);
 }
 
-// Ahead in the same columns: rows may be pages apart, where the processor does not look by itself. Past the end of the data
-// it does nothing.
+// Ahead in the same columns: rows may be pages apart, where the processor does not look by itself. Past the end of the
+// data it does nothing.
 MODEL_FORENSICS_INLINE void prefetch(const float* values, std::int64_t ahead) {
   const auto address = reinterpret_cast<std::uintptr_t>(values) + static_cast<std::uintptr_t>(ahead) * sizeof(float);
   _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0);
@@ -272,7 +287,8 @@ __attribute__((noinline)) MODEL_FORENSICS_AVX512 void part_of_row(const float* v
   decide_lanes(wanted & undecided(magnitude, lowest, near), values, strip, i, symbols);
 }
 
-constexpr int kRows = 4;  // share the loads of the grid, and one branch
+constexpr int kRows = 4;   // share the loads of the grid, and one branch
+constexpr int kAhead = 8;  // rows from a value to the one that is fetched meanwhile
 
 template <bool logarithmic>
 MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void whole_rows(const float* values, std::int64_t value_stride,
@@ -282,7 +298,7 @@ MODEL_FORENSICS_INLINE MODEL_FORENSICS_AVX512 void whole_rows(const float* value
   __m512 x[kRows];
   for (int r = 0; r < kRows; ++r) {
     x[r] = _mm512_loadu_ps(values + r * value_stride + c);
-    prefetch(values + c, (r + kRows) * value_stride);
+    prefetch(values + c, (r + kAhead) * value_stride);
   }
   __m512i found[kRows];
   __m512 above_middle[kRows];
@@ -326,6 +342,11 @@ MODEL_FORENSICS_AVX512 void grid_rows_avx512(const float* values, std::int64_t v
 }  // namespace
 
 float log2_excess(float mantissa) { return excess(mantissa); }
+
+float log2_excess_in_sixteenths(float mantissa) {
+  const std::size_t i = std::bit_cast<std::uint32_t>(mantissa) >> kSixteenths & 15U;
+  return std::fma(std::fma(kSquare[i], mantissa, kLinear[i]), mantissa, kConstant[i]);
+}
 
 std::int64_t Grid::alphabet() const {
   if (scale == Scale::sign) return 2;
@@ -373,6 +394,7 @@ std::uint8_t exact_symbol(float value, Scale scale, float low, float step, std::
 }
 
 void prepare(const Grid& grid, std::int64_t first, std::int64_t channels, Strip& strip) {
+  strip.isa = isa();
   strip.scale = grid.scale;
   strip.levels = grid.levels;
   strip.channels = channels;
@@ -380,11 +402,12 @@ void prepare(const Grid& grid, std::int64_t first, std::int64_t channels, Strip&
   strip.low = grid.low.data() + first;
   strip.step = grid.step.data() + first;
   const auto levels = static_cast<double>(grid.levels);
+  const double excess_error = strip.isa >= Isa::avx512 ? kSixteenthsError : kExcessError;
   const auto padded = static_cast<std::size_t>((channels + 15) / 16 * 16);
   for (std::size_t c = 0; c < padded; ++c) {
     const bool there = c < static_cast<std::size_t>(channels);
     const Line made = there ? line(grid.scale, static_cast<double>(strip.low[c]),
-                                   static_cast<double>(strip.step[c]), levels)
+                                   static_cast<double>(strip.step[c]), levels, excess_error)
                             : kDefinitionOnly;
     strip.inverse[c] = made.inverse;
     strip.offset[c] = made.offset;
@@ -397,11 +420,11 @@ void quantize_rows(const float* values, std::int64_t value_stride, std::int64_t 
                    std::uint8_t* symbols, std::int64_t symbol_stride) {
   const bool plane = strip.scale == Scale::sign || strip.scale == Scale::exponent;
 #ifdef MODEL_FORENSICS_X86
-  if (!plane && isa() >= Isa::avx512) {
+  if (!plane && strip.isa >= Isa::avx512) {
     const auto run = strip.scale == Scale::logarithmic ? &grid_rows_avx512<true> : &grid_rows_avx512<false>;
     return run(values, value_stride, rows, strip, symbols, symbol_stride);
   }
-  if (isa() >= Isa::avx2) {
+  if (strip.isa >= Isa::avx2) {
     const auto run = plane ? &plane_rows_avx2 : &grid_rows_avx2;
     return run(values, value_stride, rows, strip, symbols, symbol_stride);
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "isa.hpp"
 #include "sites.hpp"
 
 namespace model_forensics {
@@ -30,13 +31,17 @@ std::uint8_t exact_symbol(float value, Scale scale, float low, float step, std::
 // log2 of a positive finite double, by a fixed sequence of IEEE operations: the same bits in every backend.
 double log2_exact_order(double value);
 
-// log2(m) - (m - 1) for 1 <= m < 2 in float32, and what it may be wrong by. The check of the core tries all 2^23 m.
+// log2(m) - (m - 1) for 1 <= m < 2 in float32, in the two ways that fast paths use, and what they may be wrong by. The
+// check of the core tries all 2^23 m.
 float log2_excess(float mantissa);
+float log2_excess_in_sixteenths(float mantissa);  // AVX-512
 inline constexpr double kExcessError = 1.45e-5;
+inline constexpr double kSixteenthsError = 3.6e-6;
 
 // A strip of channels of a grid, made ready for many rows: y * inverse + offset in float32, where y is x - low or
 // log2|x| - centre. See grid.cpp for the bound that makes the result exact.
 struct Strip {
+  Isa isa = Isa::portable;  // what it was made ready for
   Scale scale = Scale::uniform;
   std::int64_t levels = 0;
   std::int64_t channels = 0;

@@ -1,4 +1,5 @@
-// The intrinsics of x86, where there are any. A function that uses them carries MODEL_FORENSICS_AVX512 or a target of its own.
+// The intrinsics of x86, where there are any. A function that uses them carries MODEL_FORENSICS_AVX512 or a target of
+// its own.
 #pragma once
 
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -84,12 +84,14 @@ void huge_rows() {
   expect(symbols == offsets.back(), "every symbol of a row with windows belongs to a piece");
 }
 
-// The polynomial of the fast path, for every mantissa that a float32 has: its bound is proved by trying all.
+// The polynomials of the fast paths, for every mantissa that a float32 has: its bound is proved by trying all.
 void excess() {
   for (std::uint32_t bits = 0; bits < (1U << 23); ++bits) {
     const float mantissa = std::bit_cast<float>(bits | 0x3F800000U);
     const double exact = std::log2(double(mantissa)) - (double(mantissa) - 1.0);
-    expect(std::fabs(double(mf::log2_excess(mantissa)) - exact) < mf::kExcessError, "the logarithm's bound");
+    const auto off = [exact](float got) { return std::fabs(double(got) - exact); };
+    expect(off(mf::log2_excess(mantissa)) < mf::kExcessError, "the bound of the polynomial");
+    expect(off(mf::log2_excess_in_sixteenths(mantissa)) < mf::kSixteenthsError, "the bound of the quadratics");
   }
 }
 
