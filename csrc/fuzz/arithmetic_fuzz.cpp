@@ -2,11 +2,10 @@
 //   0     it is a stream
 //   1-3   it is fields of a header and what follows, made a stream with a sound header: so that the fuzzer need not guess
 //         checksums to get at sections, tables and lanes
-//   4-5   it is data: coded and decoded with every element and model
-//   6     it is data, to be repeated until several lanes are used: coded and decoded
+//   4-5   it is a byte for element and model, and data: coded and decoded
+//   6     the same, the data repeated until several lanes are used
 //   7     the same, and the stream is damaged in two places before it is decoded
 // Every instruction set must say the same.
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
@@ -98,6 +97,31 @@ Bytes with_sound_header(std::span<const std::uint8_t> fields) {
 constexpr std::array kElements{mf::Element::bytes, mf::Element::float32, mf::Element::float16, mf::Element::bfloat16};
 constexpr std::array kModels{mf::SymbolModel::fixed, mf::SymbolModel::adaptive};
 
+struct Choice {
+  mf::Element element;
+  mf::SymbolModel model;
+  Bytes data;
+};
+
+// One byte for element and model; the rest is data.
+Choice chosen(std::span<const std::uint8_t> input) {
+  if (input.empty()) return {kElements[0], kModels[0], {}};
+  return {kElements[input[0] % 4], kModels[input[0] / 4 % 2], Bytes(input.begin() + 1, input.end())};
+}
+
+// Two bytes of the data say how often the others are repeated.
+Choice repeated(std::span<const std::uint8_t> input) {
+  Choice choice = chosen(input);
+  if (choice.data.size() < 3) return choice;
+  const std::size_t times = (std::size_t{1} << (choice.data[0] % 10)) + choice.data[1];
+  const Bytes piece(choice.data.begin() + 2, choice.data.end());
+  choice.data.clear();
+  for (std::size_t i = 0; i < times && choice.data.size() + piece.size() <= kMostRepeated; ++i) {
+    choice.data.insert(choice.data.end(), piece.begin(), piece.end());
+  }
+  return choice;
+}
+
 Bytes encode_everywhere(std::span<const std::uint8_t> data, mf::Element element, mf::SymbolModel model) {
   std::optional<Bytes> first;
   for (const auto isa : instruction_sets()) {
@@ -110,43 +134,15 @@ Bytes encode_everywhere(std::span<const std::uint8_t> data, mf::Element element,
   return *first;
 }
 
-void round_trip(std::span<const std::uint8_t> data, mf::Element element, mf::SymbolModel model) {
-  const Bytes stream = encode_everywhere(data, element, model);
+void round_trip(const Choice& choice) {
+  const Bytes& data = choice.data;
+  const Bytes stream = encode_everywhere(data, choice.element, choice.model);
   for (const auto isa : instruction_sets()) {
     mf::use_isa(isa);
     Bytes decoded(static_cast<std::size_t>(mf::decoded_size(stream)));
     mf::arithmetic_decode(stream, decoded);
-    expect(std::equal(data.begin(), data.end(), decoded.begin(), decoded.end()), "the data comes back");
+    expect(decoded == data, "the data comes back");
   }
-}
-
-void round_trips(std::span<const std::uint8_t> data) {
-  for (const auto model : kModels) {
-    for (const auto element : kElements) round_trip(data, element, model);
-  }
-}
-
-struct Choice {
-  mf::Element element;
-  mf::SymbolModel model;
-  Bytes data;
-};
-
-// One byte for element and model, two for how often the rest is repeated.
-Choice repeated(std::span<const std::uint8_t> input) {
-  if (input.size() < 4) return {kElements[0], kModels[0], {}};
-  Choice choice{kElements[input[0] % 4], kModels[input[0] / 4 % 2], {}};
-  const std::size_t times = (std::size_t{1} << (input[1] % 10)) + input[2];
-  const auto piece = input.subspan(3);
-  for (std::size_t i = 0; i < times && choice.data.size() + piece.size() <= kMostRepeated; ++i) {
-    choice.data.insert(choice.data.end(), piece.begin(), piece.end());
-  }
-  return choice;
-}
-
-void long_round_trip(std::span<const std::uint8_t> input) {
-  const Choice choice = repeated(input);
-  round_trip(choice.data, choice.element, choice.model);
 }
 
 void damage(std::span<const std::uint8_t> input) {
@@ -172,8 +168,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
   switch (input[0] % 8) {
     case 0: decode_everywhere(rest); break;
     case 4:
-    case 5: round_trips(rest); break;
-    case 6: long_round_trip(rest); break;
+    case 5: round_trip(chosen(rest)); break;
+    case 6: round_trip(repeated(rest)); break;
     case 7: damage(rest); break;
     default: decode_everywhere(with_sound_header(rest)); break;
   }
