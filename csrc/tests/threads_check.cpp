@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "arithmetic.hpp"
 #include "entropy.hpp"
 #include "parallel.hpp"
 
@@ -127,6 +128,27 @@ void entropy_windows() {
   }
 }
 
+// Three chunks, two of them of one symbol and so quickly done.
+void arithmetic() {
+  constexpr std::size_t chunk = std::size_t{1} << 22;
+  std::vector<std::uint8_t> data(2 * chunk + 30'001, 7);
+  for (std::size_t i = chunk; i < data.size(); ++i) data[i] = i < 2 * chunk ? 9 : static_cast<std::uint8_t>(i * i % 41);
+  for (const auto model : {mf::SymbolModel::fixed, mf::SymbolModel::adaptive}) {
+    auto stream = mf::arithmetic_encode(data, mf::Element::bytes, model);
+    std::vector<std::uint8_t> decoded(data.size());
+    mf::arithmetic_decode(stream, decoded);
+    expect(decoded == data, "the data comes back");
+    stream[24 + 4] ^= 1;  // the checksum of the first chunk: what one thread refuses, the caller hears of
+    bool refused = false;
+    try {
+      mf::arithmetic_decode(stream, decoded);
+    } catch (const mf::StreamError&) {
+      refused = true;
+    }
+    expect(refused, "a damaged stream is refused");
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -144,6 +166,8 @@ int main() {
     child_has_its_own_pool();
     entropy_windows();
     callers_at_once(entropy_windows, 2);
+    arithmetic();
+    callers_at_once(arithmetic, 1);
   }
   std::puts("thread checks hold");
 }
