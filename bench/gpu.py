@@ -33,12 +33,13 @@ ROUNDS = 30
 
 @dataclass(frozen=True)
 class Row:
-    """One operation. `bytes` is what it must read."""
+    """One operation. `bytes` is what it must move: read, for all but `patch_rows`, which also writes."""
 
     case: str
     given: str
     bytes: int
     run: Callable[[], Any]
+    backend: str = "cuda"
 
 
 def rows(device: Any) -> list[Row]:
@@ -47,7 +48,7 @@ def rows(device: Any) -> list[Row]:
     values = torch.randn(TOKENS, CHANNELS, device=device) * torch.exp(torch.randn(CHANNELS, device=device))
     low, step = np.full(CHANNELS, -8, np.float32), np.full(CHANNELS, 0.5, np.float32)
     grid = ops.Grid("log", levels=LEVELS, low=low, step=step)
-    cost = np.random.default_rng(2026).exponential(4.0, (CHANNELS, LEVELS + 1)).astype(np.float32)
+    cost = ops.CostTable.of(np.random.default_rng(2026).exponential(4.0, (CHANNELS, LEVELS + 1)).astype(np.float32))
     symbols = torch.randint(0, 256, (SYMBOLS,), dtype=torch.uint8, device=device)
     nibbles = symbols & 15
     exponents = ((values.view(torch.int32).flatten() >> 23) & 255).to(torch.uint8)
@@ -71,9 +72,26 @@ def rows(device: Any) -> list[Row]:
     ]
     for case, _, data, run in work:
         _check(case, run(data), run(data.cpu().numpy()))
-    return [
+    made = [
         Row(f"gpu: {case}", given, data.nbytes, lambda run=run, data=data: run(data)) for case, given, data, run in work
     ]
+    return [*made, _patch_row(device)]
+
+
+def _patch_row(device: Any) -> Row:
+    """Half of the features of every token of 64 rows, each row from a donor of its own."""
+    rows, tokens, features = 64, 1024, 8192
+    hidden = torch.randn(rows, tokens, features, device=device).to(torch.bfloat16)
+    donors = torch.randn(rows, tokens, features // 2, device=device).to(torch.bfloat16)
+    edits = [ops.PatchEdit(row, None, slice(features // 4, 3 * features // 4), donors[row]) for row in range(rows)]
+    plan = ops.patch_plan(edits, tokens=tokens, features=features)
+    expected = hidden.clone()
+    expected[:, :, features // 4 : 3 * features // 4] = donors
+    ops.patch_rows(hidden, plan)
+    if not torch.equal(hidden.view(torch.int16), expected.view(torch.int16)):
+        raise SystemExit("patch_rows: the result is not what plain indexing gives; nothing is timed")
+    given = f"bfloat16 {[rows, tokens, features]}, half of the features from donors"
+    return Row("gpu: patch_rows", given, 2 * donors.nbytes, lambda: ops.patch_rows(hidden, plan), "triton")
 
 
 def _check(case: str, found: Any, expected: Any) -> None:
@@ -129,7 +147,10 @@ def main(arguments: list[str]) -> int:
     for row in work:
         share = row.bytes / seconds[row.case] / copy_rate
         print(f"{row.case}: {row.bytes / seconds[row.case] / 1e9:.0f} GB/s, {share:.0%} of copying", file=sys.stderr)
-        entries = [_entry("cuda", True, row.bytes, seconds[row.case]), _entry("copy", False, 2 << 30, seconds["copy"])]
+        entries = [
+            _entry(row.backend, True, row.bytes, seconds[row.case]),
+            _entry("copy", False, 2 << 30, seconds["copy"]),
+        ]
         info = {"case": row.case, "unit": "B", "given": row.given, "contenders": entries}
         benchmarks.append({"name": row.case, "extra_info": info})
     document = {

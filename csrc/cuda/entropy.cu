@@ -19,6 +19,9 @@ struct Problem {
   double* bits;
 };
 
+// A word of counts, or the counts in it: the same memory under two types.
+typedef std::uint32_t __attribute__((may_alias)) Word;
+
 template <typename Count>
 struct Shape {
   static constexpr int kPerWord = static_cast<int>(sizeof(std::uint32_t) / sizeof(Count));
@@ -33,7 +36,7 @@ template <typename Count>
 class Counts {
  public:
   __device__ Counts(unsigned char* memory, const std::int64_t* gain)
-      : words_(reinterpret_cast<std::uint32_t*>(memory) + threadIdx.x), gain_(gain) {}
+      : words_(reinterpret_cast<Word*>(memory) + threadIdx.x), gain_(gain) {}
 
   __device__ void clear(int alphabet) {
     for (int word = 0; word < Shape<Count>::words(alphabet); ++word) words_[word * Shape<Count>::kThreads] = 0;
@@ -41,7 +44,7 @@ class Counts {
   }
 
   __device__ __forceinline__ void enter(unsigned symbol) {
-    Count* const count = place(symbol);
+    auto* const count = place(symbol);
     const unsigned before = *count;
     *count = static_cast<Count>(before + 1);
     sum_ += gain_[before];
@@ -49,8 +52,8 @@ class Counts {
 
   // Both counts are loaded before either is stored, which halves the wait; the same symbol changes nothing.
   __device__ __forceinline__ void exchange(unsigned leaving, unsigned entering) {
-    Count* const from = place(leaving);
-    Count* const to = place(entering);
+    auto* const from = place(leaving);
+    auto* const to = place(entering);
     const unsigned many = *from;
     const unsigned few = *to;
     const bool same = leaving == entering;
@@ -62,12 +65,14 @@ class Counts {
   __device__ std::int64_t sum() const { return sum_; }
 
  private:
-  __device__ __forceinline__ Count* place(unsigned symbol) const {
-    return reinterpret_cast<Count*>(words_ + symbol / Shape<Count>::kPerWord * Shape<Count>::kThreads) +
+  typedef Count __attribute__((may_alias)) Item;
+
+  __device__ __forceinline__ Item* place(unsigned symbol) const {
+    return reinterpret_cast<Item*>(words_ + symbol / Shape<Count>::kPerWord * Shape<Count>::kThreads) +
            symbol % Shape<Count>::kPerWord;
   }
 
-  std::uint32_t* words_;
+  Word* words_;
   const std::int64_t* gain_;
   std::int64_t sum_ = 0;
 };

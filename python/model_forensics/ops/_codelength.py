@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -15,6 +17,7 @@ from model_forensics.ops._planes import Grid, Shapes
 Reduce = Literal["channel", "token", "site", "block"]
 Adaptive = Literal["channel", "site", "block"]
 Bits = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 REDUCTIONS: Final[tuple[Reduce, ...]] = get_args(Reduce)
 ADAPTIVE: Final[tuple[Adaptive, ...]] = get_args(Adaptive)
@@ -30,7 +33,7 @@ class CostTable:
     Costs become integers once, in units of 2^-16 bits, so that sums are exact in any order.
 
     Attributes:
-        units: [tables, alphabet] int32.
+        units: [tables, alphabet] int32, read-only.
     """
 
     units: npt.NDArray[np.int32]
@@ -53,9 +56,17 @@ class CostTable:
                 where=where,
                 cure="Pass finite bits below 2^15 in magnitude",
             )
-        return CostTable(units.astype(np.int32))
+        made = units.astype(np.int32)
+        made.setflags(write=False)
+        return CostTable(made)
+
+    @cached_property
+    def largest(self) -> int:
+        """The largest magnitude."""
+        return max(-int(self.units.min(initial=0)), int(self.units.max(initial=0)))
 
 
+@_dispatch.served_on_gpu
 def codelength(
     x: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
     cost: npt.NDArray[np.float32] | CostTable,
@@ -96,29 +107,24 @@ def codelength(
     op = "codelength"
     choice = _dispatch.select(op, x, backend)
     data = _planes.read_input(op, x, grid, shapes)
-    costs = cost if isinstance(cost, CostTable) else CostTable.of(cost)
-    alphabet = costs.units.shape[1]
-    if grid is not None and alphabet != grid.alphabet:
-        raise UsageError(
-            f"cost has {alphabet} columns, the alphabet of the grid is {grid.alphabet}",
-            where=op,
-            cure="Pass a cost for each symbol of the grid, that of nonfinite values included",
-        )
-    table_of = _read_tables(op, tables, costs.units.shape[0], data.sites.channels)
-    wanted = _read_reduce(op, reduce, REDUCTIONS)
-    size = _read_block(op, block, "block" in wanted)
-    _require_exact(op, data.flat.size, costs.units)
-    sums = {name: np.empty(_sizes(data.sites, size, name), dtype=np.int64) for name in wanted}
+    call = read_call(op, data, cost, grid, tables, reduce, block)
+    sums = {name: np.empty(call.size(name), dtype=np.int64) for name in call.wanted}
     none = np.empty(0, dtype=np.int64)
-    with _planes.naming_symbols(op, data, alphabet):
+    with _planes.naming_symbols(op, data, call.costs.units.shape[1]):
         choice.module.codelength(
-            data.flat, *data.grid, costs.units, table_of, *size, *(sums.get(name, none) for name in REDUCTIONS)
+            data.flat,
+            *data.grid,
+            call.costs.units,
+            call.tables,
+            *call.block,
+            *(sums.get(name, none) for name in REDUCTIONS),
         )
     _dispatch.record(choice)
     bits = {name: np.ldexp(units.astype(np.float64), -_tables.COST_BITS) for name, units in sums.items()}
-    return _arrange(bits, reduce, data.sites, size)
+    return arrange(bits, reduce, data.sites, call.block)
 
 
+@_dispatch.served_on_gpu
 def codelength_adaptive(
     x: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
     *,
@@ -157,20 +163,72 @@ def codelength_adaptive(
     choice = _dispatch.select(op, x, backend)
     symbols = _planes.read_alphabet(op, alphabet, grid)
     data = _planes.read_input(op, x, grid, shapes)
+    bits = adaptive(op, data, symbols, reduce, block, lambda part: _planes.count(op, part, symbols, choice))
+    _dispatch.record(choice)
+    return bits
+
+
+@dataclass(frozen=True)
+class Call:
+    """Checked arguments of `codelength`, as backends take them.
+
+    Attributes:
+        costs: [tables, alphabet].
+        tables: [channels] int32, or [0] where channel c has table c.
+        wanted: names of reductions.
+        block: tokens and channels, (0, 0) where no blocks are wanted.
+        sites: what the data are of.
+    """
+
+    costs: CostTable
+    tables: npt.NDArray[np.int32]
+    wanted: set[str]
+    block: _sites.Block
+    sites: _sites.Sites
+
+    def size(self, name: str) -> int:
+        """Sums that a reduction has."""
+        if name == "block":
+            return int(self.sites.grid_of_blocks(self.block).prod(axis=1).sum())
+        return {"channel": self.sites.channels, "token": self.sites.tokens, "site": len(self.sites.shapes)}[name]
+
+
+def read_call(op: str, data: _planes.Input, cost: Any, grid: Grid | None, tables: Any, reduce: Any, block: Any) -> Call:
+    """The arguments beside the data; or UsageError."""
+    costs = cost if isinstance(cost, CostTable) else CostTable.of(cost)
+    alphabet = costs.units.shape[1]
+    if grid is not None and alphabet != grid.alphabet:
+        raise UsageError(
+            f"cost has {alphabet} columns, the alphabet of the grid is {grid.alphabet}",
+            where=op,
+            cure="Pass a cost for each symbol of the grid, that of nonfinite values included",
+        )
+    table_of = _read_tables(op, tables, costs.units.shape[0], data.sites.channels)
+    wanted = _read_reduce(op, reduce, REDUCTIONS)
+    size = _read_block(op, block, "block" in wanted)
+    _require_exact(op, data.flat.shape[0], costs)
+    return Call(costs, table_of, wanted, size, data.sites)
+
+
+def adaptive(
+    op: str, data: _planes.Input, alphabet: int, reduce: Any, block: Any, count: Callable[[_planes.Input], Counts]
+) -> Any:
+    """`codelength_adaptive` from [channels, alphabet] int64 counts."""
     wanted = _read_reduce(op, reduce, ADAPTIVE)
     size = _read_block(op, block, "block" in wanted)
     bits: dict[str, Bits] = {}
     if "channel" in wanted or "site" in wanted:
         tokens = np.repeat(data.sites.shapes[:, 0], data.sites.shapes[:, 1])
-        bits["channel"] = _tables.adaptive_bits(_planes.count(op, data, symbols, choice), tokens)
+        bits["channel"] = _tables.adaptive_bits(count(data), tokens)
         bits["site"] = data.sites.sum_per_site(bits["channel"])
     if "block" in wanted:
-        bits["block"] = _adaptive_blocks(op, data, symbols, size, choice)
-    _dispatch.record(choice)
-    return _arrange(bits, reduce, data.sites, size)
+        bits["block"] = _adaptive_blocks(data, alphabet, size, count)
+    return arrange(bits, reduce, data.sites, size)
 
 
-def _adaptive_blocks(op: str, data: _planes.Input, alphabet: int, size: _sites.Block, choice: _dispatch.Choice) -> Bits:
+def _adaptive_blocks(
+    data: _planes.Input, alphabet: int, size: _sites.Block, count: Callable[[_planes.Input], Counts]
+) -> Bits:
     """Rows of blocks are counted as sites of their own, in batches."""
     shapes, scale, levels, low, step = data.grid
     found = [np.zeros(0)]
@@ -179,15 +237,14 @@ def _adaptive_blocks(op: str, data: _planes.Input, alphabet: int, size: _sites.B
         rows_at_once = max(1, _BATCH // max(1, channels * alphabet)) * size[0]
         grid = tuple(side[channel : channel + channels] if side.size else side for side in (low, step))
         for first in range(0, tokens if channels else 0, rows_at_once):
-            count = min(rows_at_once, tokens - first)
-            starts = np.arange(0, count, size[0], dtype=np.int64)
-            rows = np.stack([np.minimum(size[0], count - starts), np.full(starts.size, channels)], axis=1)
+            part_tokens = min(rows_at_once, tokens - first)
+            starts = np.arange(0, part_tokens, size[0], dtype=np.int64)
+            rows = np.stack([np.minimum(size[0], part_tokens - starts), np.full(starts.size, channels)], axis=1)
             begin = value + first * channels
-            part = data.flat[begin : begin + count * channels]
+            part = data.flat[begin : begin + part_tokens * channels]
             repeated = tuple(np.tile(side, starts.size) for side in grid)
             batch = _planes.Input(part, _sites.Sites(rows, False), (rows, scale, levels, repeated[0], repeated[1]))
-            counts = _planes.count(op, batch, alphabet, choice)
-            bits = _tables.adaptive_bits(counts, np.repeat(rows[:, 0], channels)).reshape(-1, channels)
+            bits = _tables.adaptive_bits(count(batch), np.repeat(rows[:, 0], channels)).reshape(-1, channels)
             found.append(np.add.reduceat(bits, np.arange(0, channels, size[1]), axis=1).ravel())
         value += tokens * channels
         channel += channels
@@ -228,24 +285,18 @@ def _read_block(op: str, block: Any, wanted: bool) -> _sites.Block:
     return 0, 0
 
 
-def _require_exact(op: str, values: int, units: npt.NDArray[np.int32]) -> None:
-    if values > 1 << 32 and values * int(np.abs(units.astype(np.int64)).max(initial=0)) > np.iinfo(np.int64).max:
+def _require_exact(op: str, values: int, costs: CostTable) -> None:
+    if values > 1 << 32 and values * costs.largest > np.iinfo(np.int64).max:
         raise UsageError(
             "the sums could exceed 63 bits", where=op, cure="Pass smaller costs, or fewer values at a time"
         )
 
 
-def _sizes(sites: _sites.Sites, block: _sites.Block, name: str) -> int:
-    if name == "block":
-        return int(sites.grid_of_blocks(block).prod(axis=1).sum())
-    return {"channel": sites.channels, "token": sites.tokens, "site": len(sites.shapes)}[name]
-
-
-def _arrange(bits: dict[str, Bits], reduce: Any, sites: _sites.Sites, block: _sites.Block) -> Any:
-    """In the order and shape that was asked for."""
+def arrange(bits: dict[str, Any], reduce: Any, sites: _sites.Sites, block: _sites.Block) -> Any:
+    """Arrays or tensors in the order and shape that was asked for."""
     if sites.single:
         if "site" in bits:
             bits["site"] = bits["site"].reshape(())
         if "block" in bits:
-            bits["block"] = bits["block"].reshape(sites.grid_of_blocks(block)[0])
+            bits["block"] = bits["block"].reshape(sites.grid_of_blocks(block)[0].tolist())
     return tuple(bits[name] for name in reduce) if isinstance(reduce, tuple) else bits[reduce]

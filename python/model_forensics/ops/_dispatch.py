@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib
 import shutil
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, wraps
 from os import environ, pathsep
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args
 
 from model_forensics.errors import BackendUnavailable, UsageError
 
@@ -45,6 +45,8 @@ AVAILABLE: Final = "available"
 _DLPACK_CPU: Final = 1  # kDLCPU of the DLPack standard
 
 _served: dict[str, str] = {}
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,29 @@ def select(op: str, x: Any, backend: str = "auto") -> Choice:
         passed_over[name] = reason
     told = "; ".join(f"backend '{name}' cannot serve: {reason}" for name, reason in passed_over.items())
     raise BackendUnavailable(told, where=op, cure=_cure(backend, on_gpu))
+
+
+def served_on_gpu(operation: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """For public operations that the `cuda` backend has: it takes tensors there, with the same arguments.
+
+    Its results are tensors on the same device, so nothing of what the operation does for arrays applies.
+    """
+    name = operation.__name__
+
+    @wraps(operation)
+    def dispatched(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+        x = arguments[0] if arguments else named.get("x")
+        backend = str(named.get("backend", "auto"))
+        if backend != "cuda" and not (backend == "auto" and _on_gpu(x)):
+            return operation(*arguments, **named)
+        choice = select(name, x, backend)
+        result: _Result = getattr(choice.module, name)(
+            *arguments, **{key: value for key, value in named.items() if key != "backend"}
+        )
+        record(choice)
+        return result
+
+    return dispatched
 
 
 def record(choice: Choice) -> None:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from model_forensics.ops import _check, _dispatch, _tables
 
 
+@_dispatch.served_on_gpu
 def entropy_windows(
     x: npt.NDArray[np.uint8],
     *,
@@ -38,12 +39,6 @@ def entropy_windows(
     """
     op = "entropy_windows"
     choice = _dispatch.select(op, x, backend)
-    if choice.backend == "cuda":
-        on_gpu: npt.NDArray[np.float64] = choice.module.entropy_windows(
-            x, window=window, stride=stride, alphabet=alphabet, offsets=offsets
-        )
-        _dispatch.record(choice)
-        return on_gpu
     symbols: npt.NDArray[np.uint8] = _check.array(op, "x", x, np.uint8, 1)
     window = _check.integer(op, "window", window, 1, _tables.MAX_WINDOW)
     stride = _check.integer(op, "stride", stride, 1, np.iinfo(np.int32).max)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -89,16 +89,16 @@ class Input:
     grid: tuple[npt.NDArray[np.int64], int, int, npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
-def read_input(op: str, x: Any, grid: Grid | None, shapes: Any) -> Input:
-    """Symbols (no grid) or values (with one) of one or many sites; or UsageError."""
+def read_input(op: str, x: Any, grid: Grid | None, shapes: Any, check: Callable[..., Any] = _check.array) -> Input:
+    """Symbols (no grid) or values (with one) of one or many sites; or UsageError. `check` as in `_sites.read`."""
     if grid is None:
         if isinstance(x, np.ndarray) and x.dtype == np.float32:
             raise UsageError("x is float32 and there is no grid", where=op, cure="Pass a Grid, or uint8 symbols")
-        flat, sites = _sites.read(op, x, np.uint8, shapes)
+        flat, sites = _sites.read(op, x, np.uint8, shapes, check)
         return Input(flat, sites, (sites.shapes, SYMBOLS, 0, _NONE, _NONE))
     if not isinstance(grid, Grid):
         raise UsageError(f"grid is a {type(grid).__name__}", where=op, cure="Pass an ops.Grid")
-    flat, sites = _sites.read(op, x, np.float32, shapes)
+    flat, sites = _sites.read(op, x, np.float32, shapes, check)
     low, step = (_NONE if side is None else side for side in (grid.low, grid.step))
     if grid.low is not None and low.size != sites.channels:
         raise UsageError(
@@ -120,6 +120,7 @@ def read_alphabet(op: str, alphabet: Any, grid: Grid | None, default: int | None
     return grid.alphabet
 
 
+@_dispatch.served_on_gpu
 def quantize(
     x: npt.NDArray[np.float32], grid: Grid, *, shapes: Shapes | None = None, backend: str = "auto"
 ) -> npt.NDArray[np.uint8]:
@@ -149,6 +150,7 @@ def quantize(
     return out.reshape(x.shape)
 
 
+@_dispatch.served_on_gpu
 def histogram(
     x: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,17 +51,19 @@ class Sites:
         return sums
 
 
-def read(op: str, x: Any, dtype: npt.DTypeLike, shapes: Any) -> tuple[npt.NDArray[Any], Sites]:
-    """`x` flat, C-contiguous and aligned, and its sites; or UsageError."""
+def read(
+    op: str, x: Any, dtype: npt.DTypeLike, shapes: Any, check: Callable[..., Any] = _check.array
+) -> tuple[npt.NDArray[Any], Sites]:
+    """`x` flat, C-contiguous and aligned, and its sites; or UsageError. `check` does as `_check.array`."""
     if shapes is None:
-        checked = _check.array(op, "x", x, dtype, 2)
+        checked = check(op, "x", x, dtype, 2)
         return checked.reshape(-1), Sites(np.array([checked.shape], dtype=np.int64), single=True)
-    flat = _check.array(op, "x", x, dtype, 1)
+    flat = check(op, "x", x, dtype, 1)
     sizes = _read_shapes(op, shapes)
     total = sum(tokens * channels for tokens, channels in sizes.tolist())  # Python integers do not overflow
-    if total != flat.size:
+    if total != flat.shape[0]:
         raise UsageError(
-            f"shapes hold {total} values, x has {flat.size}",
+            f"shapes hold {total} values, x has {flat.shape[0]}",
             where=op,
             cure="Pass the tokens and channels of each site, which lie one after the other in x",
         )
