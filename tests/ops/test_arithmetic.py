@@ -293,7 +293,9 @@ def test_static_size_is_the_codelength_of_its_table(name: str) -> None:
     counts = models.count(data)
     frequencies = models.static_frequencies(counts)
     table = 32 + sum(len(varint(int(f))) for f in frequencies if f)
-    cost = np.where(frequencies > 0, models.STATIC_BITS - np.log2(np.maximum(frequencies, 1)), np.inf)
+    cost = np.where(
+        frequencies > 0, models.STATIC_BITS - np.log2(np.maximum(frequencies, 1)), 1e4
+    )  # what does not occur costs nothing here
     expected = ops.codelength(data[:, None], cost[None].astype(np.float32), reduce="site").item() / 8
     got = len(ops.arithmetic_encode(data)) - FRAMING - table - LANE * lanes_of(data, 5)
     assert -(LANE * lanes_of(data, 5)) <= got - expected <= 0.001 * expected + 16
