@@ -19,7 +19,7 @@ from bench.threads import use_threads
 from model_forensics import ops
 
 CPU_BACKENDS = ("cpp", "numba", "numpy")
-FEWEST_ROUNDS, MOST_ROUNDS = 5, 60
+FEWEST_ROUNDS, MOST_ROUNDS = 5, 40
 
 
 class WrongResult(AssertionError):

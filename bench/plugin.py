@@ -54,6 +54,12 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, o
     return {**machine.describe(), "size": config.getoption("--bench-size"), "load_of_others": load}
 
 
+def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
+    """Leaves out what `extra_info` says already, because runs are committed."""
+    for benchmark in output_json["benchmarks"]:
+        del benchmark["stats"]["data"], benchmark["options"]
+
+
 @pytest.hookimpl(tryfirst=True)  # before the one that publishes the host name
 def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, object]:
     return machine.commit()
