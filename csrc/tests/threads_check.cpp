@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "arithmetic.hpp"
+#include "codelength.hpp"
 #include "entropy.hpp"
 #include "parallel.hpp"
+#include "planes.hpp"
 
 #if defined(__unix__) && !defined(__SANITIZE_THREAD__)
 #include <sys/wait.h>
@@ -149,6 +151,34 @@ void arithmetic() {
   }
 }
 
+// Values on a grid: sums and counts of several sites meet in shared totals, whoever computes them.
+void planes() {
+  const mf::Sites sites = mf::read_sites(std::vector<std::int64_t>{3000, 300, 0, 4, 700, 1100}, {64, 50});
+  std::vector<float> values(static_cast<std::size_t>(sites.values));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 37 % 1001) - 500.0F;
+  const std::vector<float> low(static_cast<std::size_t>(sites.channels), 0.0F);
+  const std::vector<float> step(static_cast<std::size_t>(sites.channels), 0.5F);
+  const mf::Grid grid{mf::Scale::logarithmic, 15, low, step};
+  const mf::Input input{.symbols = {}, .values = values, .grid = &grid};
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(sites.channels * 16));
+  mf::histogram(input, sites, 16, counts);
+  std::int64_t counted = 0;
+  for (const auto count : counts) counted += count;
+  expect(counted == sites.values, "every value is counted once");
+  const std::vector<std::int32_t> cost(16, 3);
+  const std::vector<std::int32_t> tables(static_cast<std::size_t>(sites.channels), 0);
+  std::vector<std::int64_t> channel(static_cast<std::size_t>(sites.channels));
+  std::vector<std::int64_t> token(static_cast<std::size_t>(sites.tokens));
+  std::vector<std::int64_t> site(3);
+  std::vector<std::int64_t> cell(static_cast<std::size_t>(sites.cells));
+  mf::codelength(input, sites, {cost, 16, tables}, {channel, token, site, cell});
+  for (const auto& sums : {channel, token, site, cell}) {
+    std::int64_t total = 0;
+    for (const auto sum : sums) total += sum;
+    expect(total == 3 * sites.values, "every value is paid once");
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -168,6 +198,8 @@ int main() {
     callers_at_once(entropy_windows, 2);
     arithmetic();
     callers_at_once(arithmetic, 1);
+    planes();
+    callers_at_once(planes, 2);
   }
   std::puts("thread checks hold");
 }

@@ -134,6 +134,21 @@ def test_many_sites_in_one_call(backend: str) -> None:
     everywhere(got, x, cost, **options)
 
 
+def test_enough_work_for_several_threads() -> None:
+    shapes = [(3000, 300), (0, 4), (700, 1100)]
+    channels = sum(c for _, c in shapes)
+    x, grid = values((sum(t * c for t, c in shapes),)), log_grid(channels)
+    cost = random_cost(channels, 33)
+    options: dict[str, Any] = {"grid": grid, "shapes": shapes, "reduce": ALL, "block": (100, 64)}
+    everywhere(ops.codelength(x, cost, **options, backend="numpy"), x, cost, **options)
+    symbols, counts = (run(x, grid=grid, shapes=shapes, backend="numpy") for run in (ops.quantize, ops.histogram))
+    for isa in instruction_sets():
+        for threads in (1, 2, 3):
+            with core_with(isa, threads):
+                np.testing.assert_array_equal(ops.quantize(x, grid, shapes=shapes, backend="cpp"), symbols)
+                np.testing.assert_array_equal(ops.histogram(x, grid=grid, shapes=shapes, backend="cpp"), counts)
+
+
 def test_no_sites(backend: str) -> None:
     nothing = np.zeros(0, np.uint8)
     for got in ops.codelength(nothing, random_cost(0, 4), shapes=[], reduce=ALL, block=(2, 2), backend=backend):
