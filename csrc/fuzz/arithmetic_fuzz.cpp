@@ -105,14 +105,15 @@ Choice chosen(std::span<const std::uint8_t> input) {
   return {kElements[input[0] % 4], kModels[input[0] / 4 % 2], Bytes(input.begin() + 1, input.end())};
 }
 
-// Two bytes of the data say how often the others are repeated.
+// The first byte of the data says how often the others are repeated: seldom so often that many lanes are used, which
+// takes its time.
 Choice repeated(std::span<const std::uint8_t> input) {
   Choice choice = chosen(input);
-  if (choice.data.size() < 3) return choice;
-  const std::size_t times = (std::size_t{1} << (choice.data[0] % 10)) + choice.data[1];
-  const Bytes piece(choice.data.begin() + 2, choice.data.end());
+  if (choice.data.size() < 2) return choice;
+  const int times = choice.data[0] < 0xF0 ? choice.data[0] % 16 : 512;
+  const Bytes piece(choice.data.begin() + 1, choice.data.end());
   choice.data.clear();
-  for (std::size_t i = 0; i < times && std::ssize(choice.data) + std::ssize(piece) <= kMostRepeated; ++i) {
+  for (int i = 0; i < times && std::ssize(choice.data) + std::ssize(piece) <= kMostRepeated; ++i) {
     choice.data.insert(choice.data.end(), piece.begin(), piece.end());
   }
   return choice;
