@@ -25,7 +25,7 @@ void bind_arithmetic(py::module_& module) {
   py::register_exception<StreamError>(module, "StreamError", PyExc_ValueError);
   module.def("arithmetic_encode", [](const py::array& data, int element, int model) {
     const auto bytes = input<std::uint8_t>(data, "data");
-    if (element < 0 || element > 3 || model < 0 || model > 1) throw py::value_error("unknown element or model");
+    if (element < 0 || element > 3 || model < 0 || model > 2) throw py::value_error("unknown element or model");
     std::vector<std::uint8_t> stream;
     {
       const py::gil_scoped_release released;

@@ -124,7 +124,7 @@ Header read_header(std::span<const std::uint8_t> stream) {
   if (get(stream.data() + 20, 4) != crc32c(stream.first(20))) throw StreamError("its header is damaged");
   const Header header{static_cast<Element>(stream[5]), get(stream.data() + 8, 8),
                       static_cast<std::size_t>(get(stream.data() + 16, 4))};
-  if (stream[6] > 1 || stream[7] != 0) throw StreamError("its header holds flags of another version");
+  if (stream[6] > 2 || stream[7] != 0) throw StreamError("its header holds flags of another version");
   const std::size_t width = width_of(header.element);
   if (header.chunk == 0 || header.chunk > kMostChunk || header.chunk % width != 0) {
     throw StreamError("its chunks have an impossible size");

@@ -10,7 +10,7 @@
 namespace model_forensics {
 
 enum class Element : std::uint8_t { bytes = 0, float32 = 1, float16 = 2, bfloat16 = 3 };
-enum class SymbolModel : std::uint8_t { fixed = 0, adaptive = 1 };
+enum class SymbolModel : std::uint8_t { fixed = 0, adaptive = 1, conditional = 2 };
 
 // A stream that is not one, is damaged, or is of another version; the text says where.
 class StreamError : public std::runtime_error {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "conditional.hpp"
 #include "section_lanes.hpp"
 #include "symbol_model.hpp"
 
@@ -11,9 +12,7 @@ namespace model_forensics {
 
 namespace {
 
-enum Kind : std::uint8_t { kRaw = 0, kConstant = 1, kStatic = 2, kAdaptive = 3 };
-
-using Frequencies = std::array<std::uint32_t, kSymbols>;
+enum Kind : std::uint8_t { kRaw = 0, kConstant = 1, kStatic = 2, kAdaptive = 3, kConditional = 4 };
 
 // --- writing -----------------------------------------------------------------------------------------------------
 
@@ -35,6 +34,26 @@ void put_table(std::vector<std::uint8_t>& stream, const Frequencies& frequencies
   for (const auto frequency : frequencies) {
     if (frequency > 0) put_varint(stream, frequency);
   }
+}
+
+// For each previous symbol that occurs: it, the first and the last symbol behind it, and the frequencies from one to the
+// other. Neighbours follow one another, so that this is short. Their number less one comes first.
+void put_tables(std::vector<std::uint8_t>& stream, const ConditionalModel& model) {
+  const std::size_t at = stream.size();
+  stream.push_back(0);
+  int tables = -1;
+  for (std::size_t previous = 0; previous < kSymbols; ++previous) {
+    if (!model.occurs(previous)) continue;
+    ++tables;
+    const Frequencies& frequencies = model.frequencies(previous);
+    std::size_t first = 0;
+    std::size_t last = kSymbols - 1;
+    while (frequencies[first] == 0) ++first;
+    while (frequencies[last] == 0) --last;
+    for (const std::size_t byte : {previous, first, last}) stream.push_back(static_cast<std::uint8_t>(byte));
+    for (std::size_t s = first; s <= last; ++s) put_varint(stream, frequencies[s]);
+  }
+  stream[at] = static_cast<std::uint8_t>(tables);
 }
 
 void put_lanes(std::vector<std::uint8_t>& stream, const LaneWords& words) {
@@ -99,6 +118,27 @@ Frequencies get_table(Reader& reader) {
   return frequencies;
 }
 
+ConditionalModel get_tables(Reader& reader) {
+  ConditionalModel model;
+  int before = -1;
+  for (int left = reader.byte(); left >= 0; --left) {
+    const int previous = reader.byte();
+    if (previous <= before) throw StreamError("tables are out of order");
+    before = previous;
+    const std::size_t first = reader.byte();
+    const std::size_t last = reader.byte();
+    Frequencies frequencies{};
+    std::uint64_t total = 0;
+    for (std::size_t s = first; s <= last; ++s) {
+      frequencies[s] = static_cast<std::uint32_t>(reader.varint(std::uint64_t{1} << kStaticBits));
+      total += frequencies[s];
+    }
+    if (total != std::uint64_t{1} << kStaticBits) throw StreamError("frequencies do not add up");
+    model.set(static_cast<std::size_t>(previous), frequencies);
+  }
+  return model;
+}
+
 LaneSpans get_lanes(Reader& reader, std::size_t symbols, int most_lanes_log2) {
   const int lanes_log2 = reader.byte();
   if (lanes_log2 > most_lanes_log2) throw StreamError("too many lanes");
@@ -112,6 +152,43 @@ LaneSpans get_lanes(Reader& reader, std::size_t symbols, int most_lanes_log2) {
 
 }  // namespace
 
+namespace {
+
+void put_static(std::vector<std::uint8_t>& stream, std::span<const std::uint8_t> symbols, const Counts& counts) {
+  const Frequencies frequencies = static_frequencies(counts);
+  const int lanes = lanes_log2(static_cost(counts, frequencies), kMostLanesLog2);
+  stream.push_back(kStatic);
+  put_table(stream, frequencies);
+  stream.push_back(static_cast<std::uint8_t>(lanes));
+  put_lanes(stream, encode_static(symbols, slices_of(frequencies), lanes));
+}
+
+void put_adaptive(std::vector<std::uint8_t>& stream, std::span<const std::uint8_t> symbols, const Counts& counts) {
+  const int lanes = lanes_log2(static_cost(counts, static_frequencies(counts)), kMostAdaptiveLanesLog2);
+  stream.push_back(kAdaptive);
+  stream.push_back(static_cast<std::uint8_t>(lanes));
+  put_lanes(stream, encode_adaptive(symbols, lanes));
+}
+
+// Replaces the static section that begins at `start` where the estimate with one table for each previous symbol, tables
+// included, is below the estimate without.
+void put_conditional_if_shorter(std::vector<std::uint8_t>& stream, std::size_t start,
+                                std::span<const std::uint8_t> symbols, const Counts& counts) {
+  const std::int64_t unconditional = static_cost(counts, static_frequencies(counts));
+  const int lanes = lanes_log2(unconditional, kMostConditionalLanesLog2);
+  ConditionalModel model;
+  model.count(symbols, lanes);
+  std::vector<std::uint8_t> section{kConditional};
+  put_tables(section, model);
+  if (model.cost() + static_cast<std::int64_t>(section.size()) * 8 * 256 >= unconditional) return;
+  section.push_back(static_cast<std::uint8_t>(lanes));
+  put_lanes(section, model.encode(symbols, lanes));
+  stream.resize(start);
+  stream.insert(stream.end(), section.begin(), section.end());
+}
+
+}  // namespace
+
 void encode_section(std::span<const std::uint8_t> symbols, SymbolModel model, std::vector<std::uint8_t>& stream) {
   if (symbols.empty()) return put_raw(stream, symbols);
   const Counts counts = count_symbols(symbols);
@@ -120,19 +197,12 @@ void encode_section(std::span<const std::uint8_t> symbols, SymbolModel model, st
     stream.push_back(symbols[0]);
     return;
   }
-  const Frequencies frequencies = static_frequencies(counts);
   const std::size_t start = stream.size();
-  if (model == SymbolModel::fixed) {
-    const int lanes = lanes_log2(counts, frequencies, kMostLanesLog2);
-    stream.push_back(kStatic);
-    put_table(stream, frequencies);
-    stream.push_back(static_cast<std::uint8_t>(lanes));
-    put_lanes(stream, encode_static(symbols, slices_of(frequencies), lanes));
+  if (model == SymbolModel::adaptive) {
+    put_adaptive(stream, symbols, counts);
   } else {
-    const int lanes = lanes_log2(counts, frequencies, kMostAdaptiveLanesLog2);
-    stream.push_back(kAdaptive);
-    stream.push_back(static_cast<std::uint8_t>(lanes));
-    put_lanes(stream, encode_adaptive(symbols, lanes));
+    put_static(stream, symbols, counts);
+    if (model == SymbolModel::conditional) put_conditional_if_shorter(stream, start, symbols, counts);
   }
   if (stream.size() - start > symbols.size()) {
     stream.resize(start);
@@ -159,6 +229,11 @@ std::span<const std::uint8_t> decode_section(std::span<const std::uint8_t> strea
     case kAdaptive:
       decode_adaptive(get_lanes(reader, symbols.size(), kMostAdaptiveLanesLog2), symbols);
       break;
+    case kConditional: {
+      const ConditionalModel model = get_tables(reader);
+      model.decode(get_lanes(reader, symbols.size(), kMostConditionalLanesLog2), symbols);
+      break;
+    }
     default:
       throw StreamError("a section is of an unknown kind");
   }

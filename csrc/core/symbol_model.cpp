@@ -19,9 +19,9 @@ Counts count_symbols(std::span<const std::uint8_t> symbols) {
   return counts;
 }
 
-std::array<std::uint32_t, kSymbols> static_frequencies(const Counts& counts) {
+Frequencies static_frequencies(const Counts& counts) {
   const std::int64_t total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
-  std::array<std::uint32_t, kSymbols> shares{};
+  Frequencies shares{};
   std::array<std::int64_t, kSymbols> remainder{};
   std::int64_t left = std::int64_t{1} << kStaticBits;
   for (std::size_t s = 0; s < kSymbols; ++s) {
@@ -45,11 +45,11 @@ std::array<std::uint32_t, kSymbols> static_frequencies(const Counts& counts) {
   return shares;
 }
 
-std::array<std::uint32_t, kSymbols> adaptive_frequencies(const Counts& counts) {
+Frequencies adaptive_frequencies(const Counts& counts) {
   const std::int64_t total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
   const std::int64_t shared = (std::int64_t{1} << kAdaptiveBits) - static_cast<std::int64_t>(kSymbols);
   const std::int64_t weight = 2 * total + static_cast<std::int64_t>(kSymbols);
-  std::array<std::uint32_t, kSymbols> shares{};
+  Frequencies shares{};
   std::int64_t left = shared;
   for (std::size_t s = 0; s < kSymbols; ++s) {
     const std::int64_t share = (2 * counts[s] + 1) * shared / weight;
@@ -61,7 +61,7 @@ std::array<std::uint32_t, kSymbols> adaptive_frequencies(const Counts& counts) {
   return shares;
 }
 
-Slices slices_of(const std::array<std::uint32_t, kSymbols>& frequencies) {
+Slices slices_of(const Frequencies& frequencies) {
   Slices slices{};
   std::uint32_t start = 0;
   for (std::size_t s = 0; s < kSymbols; ++s) {
@@ -91,13 +91,17 @@ std::int64_t log2_in_256ths(std::uint32_t value) {
 
 }  // namespace
 
-int lanes_log2(const Counts& counts, const std::array<std::uint32_t, kSymbols>& frequencies, int most) {
-  std::int64_t bits = 0;  // in 1/256
+std::int64_t static_cost(const Counts& counts, const Frequencies& frequencies) {
+  std::int64_t bits = 0;
   for (std::size_t s = 0; s < kSymbols; ++s) {
     if (counts[s] > 0) bits += counts[s] * ((kStaticBits << 8) - log2_in_256ths(frequencies[s]));
   }
+  return bits;
+}
+
+int lanes_log2(std::int64_t cost, int most) {
   int lanes = 0;
-  while (lanes < most && (bits >> (11 + 13 + lanes)) > 0) ++lanes;  // 1 below 8 KiB, 2 below 16 KiB, ...
+  while (lanes < most && cost >> (11 + 13 + lanes) > 0) ++lanes;  // 1 below 8 KiB, 2 below 16 KiB, ...
   return lanes;
 }
 
