@@ -94,6 +94,7 @@ def compete(contest: Contest, name: str, given: str, words: np.ndarray) -> None:
         contenders=[
             *contenders("adaptive"),
             *contenders("static"),
+            *contenders("conditional"),
             *(on_planes(one, words) for one in COMPRESSORS),
             *(on_raw(one, words) for one in ("zstd 19", "zlib 6")),
             with_pcodec(words),

@@ -91,7 +91,7 @@ Bytes with_sound_header(std::span<const std::uint8_t> fields) {
 }
 
 constexpr std::array kElements{mf::Element::bytes, mf::Element::float32, mf::Element::float16, mf::Element::bfloat16};
-constexpr std::array kModels{mf::SymbolModel::fixed, mf::SymbolModel::adaptive};
+constexpr std::array kModels{mf::SymbolModel::fixed, mf::SymbolModel::adaptive, mf::SymbolModel::conditional};
 
 struct Choice {
   mf::Element element;
@@ -102,7 +102,7 @@ struct Choice {
 // One byte for element and model; the rest is data.
 Choice chosen(std::span<const std::uint8_t> input) {
   if (input.empty()) return {kElements[0], kModels[0], {}};
-  return {kElements[input[0] % 4], kModels[input[0] / 4 % 2], Bytes(input.begin() + 1, input.end())};
+  return {kElements[input[0] % 4], kModels[input[0] / 4 % 3], Bytes(input.begin() + 1, input.end())};
 }
 
 // The first byte of the data says how often the others are repeated: seldom so often that many lanes are used, which

@@ -18,7 +18,7 @@ namespace {
 using Bytes = std::vector<std::uint8_t>;
 
 constexpr std::array kElements{mf::Element::bytes, mf::Element::float32, mf::Element::float16, mf::Element::bfloat16};
-constexpr std::array kModels{mf::SymbolModel::fixed, mf::SymbolModel::adaptive};
+constexpr std::array kModels{mf::SymbolModel::fixed, mf::SymbolModel::adaptive, mf::SymbolModel::conditional};
 
 void expect(bool holds, const char* what) {
   if (holds) return;

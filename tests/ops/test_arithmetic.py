@@ -24,7 +24,7 @@ from model_forensics.ops._stream.reader import varint
 
 Bytes = npt.NDArray[np.uint8]
 ELEMENTS = ("bytes", "float32", "float16", "bfloat16")
-MODELS = ("static", "adaptive")
+MODELS = ("static", "adaptive", "conditional")
 CODER = reference._Coder()
 fixture_is_a_name = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -38,12 +38,18 @@ contents = st.one_of(
         st.integers(0, 3000),
         st.integers(0, 9),
     ),
+    st.builds(lambda n, seed: walk(n, seed).tobytes(), st.integers(0, 9000), st.integers(0, 9)),
 )
 
 
 def exponents(n: int, seed: int = 0) -> Bytes:
     """Bytes like an exponent plane: some four bits of entropy."""
     return np.random.default_rng(seed).normal(120, 4, n).astype(np.uint8)
+
+
+def walk(n: int, seed: int = 0) -> Bytes:
+    """Bytes that are much like the ones before."""
+    return (128 + np.cumsum(np.random.default_rng(seed).integers(-1, 2, n))).astype(np.uint8)
 
 
 def decoded(stream: bytes | Bytes, backend: str, **arguments: Any) -> bytes:
@@ -274,7 +280,8 @@ LANE = 3 + 2  # bytes of a lane at most: its size, and the rounding up to whole 
 
 
 def lanes_of(data: Bytes, most: int) -> int:
-    return 1 << models.lanes_log2(models.count(data), most)
+    counts = models.count(data)
+    return 1 << models.lanes_log2(models.static_cost(counts, models.static_frequencies(counts)), most)
 
 
 SIZES = {
@@ -293,9 +300,7 @@ def test_static_size_is_the_codelength_of_its_table(name: str) -> None:
     counts = models.count(data)
     frequencies = models.static_frequencies(counts)
     table = 32 + sum(len(varint(int(f))) for f in frequencies if f)
-    cost = np.where(
-        frequencies > 0, models.STATIC_BITS - np.log2(np.maximum(frequencies, 1)), 1e4
-    )  # what does not occur costs nothing here
+    cost = models.STATIC_BITS - np.log2(np.maximum(frequencies, 1))
     expected = ops.codelength(data[:, None], cost[None].astype(np.float32), reduce="site").item() / 8
     got = len(ops.arithmetic_encode(data)) - FRAMING - table - LANE * lanes_of(data, 5)
     assert -(LANE * lanes_of(data, 5)) <= got - expected <= 0.001 * expected + 16
@@ -316,6 +321,38 @@ def test_adaptive_size_is_that_of_codelength_adaptive(name: str) -> None:
     got = len(ops.arithmetic_encode(data, model="adaptive")) - FRAMING
     framing = LANE * lanes_of(data, 3)
     assert -0.001 * expected - 16 <= got - expected <= 0.001 * expected + 16 + framing + floor
+
+
+def test_the_conditional_model_sees_what_came_before_and_costs_nothing_where_it_does_not_help() -> None:
+    related, unrelated = walk(100_000), exponents(100_000)
+    pairs = models.count_pairs(related, 8)
+    share = pairs / np.maximum(pairs.sum(axis=1, keepdims=True), 1)
+    entropy = -(pairs * np.log2(np.where(pairs > 0, share, 1))).sum() / 8
+    size = len(ops.arithmetic_encode(related, model="conditional"))
+    assert entropy <= size < 1.25 * entropy  # tables of some 200 contexts
+    assert size < 0.8 * len(ops.arithmetic_encode(related))
+    same = ops.arithmetic_encode(unrelated, model="conditional"), ops.arithmetic_encode(unrelated)
+    assert same[0][24:] == same[1][24:]
+
+
+def test_damaged_tables_of_the_conditional_model_are_refused(backend: str) -> None:
+    def stream(section: bytes, size: int = 40) -> Bytes:
+        header = frame.HEADER.pack(frame.MAGIC, frame.VERSION, 0, 2, 0, size, frame.CHUNK)
+        header += frame.CHECKSUM.pack(CODER.crc32c(np.frombuffer(header, np.uint8)))
+        return np.frombuffer(header + frame.CHUNK_HEADER.pack(len(section), 0) + section, np.uint8)
+
+    whole = varint(1 << 14)
+    cases = {
+        "out of order": bytes([4, 1, 9, 7, 7]) + whole + bytes([9, 7, 7]) + whole,
+        "do not add up": bytes([4, 0, 9, 7, 8]) + whole + whole,
+        "ends early": bytes([4, 200, 9, 7, 7]) + whole,
+        "too large": bytes([4, 0, 9, 7, 7]) + varint((1 << 14) + 1),
+        "too many lanes": bytes([4, 0, 0, 7, 7]) + whole + bytes([4]),
+        "differ from their checksum": bytes([4, 0, 9, 7, 7]) + whole + bytes([0, 0]),  # 0 has no table
+    }
+    for reason, section in cases.items():
+        with pytest.raises(StreamError, match=reason):
+            ops.arithmetic_decode(stream(section), backend=backend)
 
 
 def test_what_cannot_be_coded_is_stored_as_it_is(backend: str) -> None:
@@ -403,7 +440,7 @@ HOSTILE = [
     (b"MFAD" + bytes(20), "does not begin with 'MFAC'"),
     (b"MFAC\x02" + bytes(19), "its version is 2"),
     (stream_of(b"", 1)[:-1] + b"?", "header is damaged"),
-    (stream_of(b"", 0, model=2), "flags of another version"),
+    (stream_of(b"", 0, model=3), "flags of another version"),
     (stream_of(b"", 0, flags=1), "flags of another version"),
     (stream_of(b"", 0, element=4), "unknown element"),
     (stream_of(b"", 0, chunk=0), "impossible size"),
@@ -416,7 +453,7 @@ HOSTILE = [
     (stream_of(chunk_of(b"\x00abc", b"abc") + b"x", 3), "bytes follow its end"),
     (stream_of(chunk_of(b"\x00abcd", b"abc"), 3), "another size than its sections"),
     (stream_of(chunk_of(b"\x00ab", b"abc"), 3), "section ends early"),
-    (stream_of(chunk_of(b"\x04abc", b"abc"), 3), "unknown kind"),
+    (stream_of(chunk_of(b"\x05abc", b"abc"), 3), "unknown kind"),
     (stream_of(chunk_of(b"\x01a", b"abc"), 3), "differ from their checksum"),
     (stream_of(chunk_of(table_of((97, 16383)) + bytes(9), b"aaa"), 3), "do not add up"),
     (stream_of(chunk_of(table_of((97, 16384), (98, 1)) + bytes(9), b"aaa"), 3), "do not add up"),

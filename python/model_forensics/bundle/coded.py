@@ -54,13 +54,13 @@ def encode_file(plain: Path, stored: Path) -> None:
     sizes = []
     with storage_errors(stored), open(stored, "xb") as out:
         out.write(MAGIC + bytes(_HEAD - len(MAGIC) + _INDEX_ITEM * arrangement.sections))
-        sizes.append(out.write(ops.arithmetic_encode(_header_of(plain), model="static", dtype="bytes")))
+        sizes.append(out.write(ops.arithmetic_encode(_header_of(plain), model="conditional", dtype="bytes")))
         for group in arrangement.groups:
             dtype = CODER_DTYPES.get(group.tag, "bytes")
             for section in range(group.sections):
                 content = np.concatenate([_bytes_of(tensors, part) for part in group.parts(section)])
                 data = differences(content, group.tag).tobytes()
-                sizes.append(out.write(ops.arithmetic_encode(data, model="static", dtype=dtype)))
+                sizes.append(out.write(ops.arithmetic_encode(data, model="conditional", dtype=dtype)))
         out.seek(len(MAGIC))
         out.write(np.array([len(sizes), *sizes], "<u8").tobytes())
 

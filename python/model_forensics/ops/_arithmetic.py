@@ -10,14 +10,14 @@ import numpy.typing as npt
 from model_forensics.errors import StreamError, UsageError
 from model_forensics.ops import _check, _dispatch
 
-Model = Literal["static", "adaptive"]
+Model = Literal["static", "adaptive", "conditional"]
 Element = Literal["bytes", "float32", "float16", "bfloat16"]
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 DEFAULT_LIMIT: Final = 1 << 30
 
 # Both in the order of their numbers in the stream.
-_MODELS: Final = ("static", "adaptive")
+_MODELS: Final = ("static", "adaptive", "conditional")
 _ELEMENTS: Final = ("bytes", "float32", "float16", "bfloat16")
 _ELEMENTS_OF: Final = {
     "uint8": _ELEMENTS,
@@ -38,8 +38,9 @@ def arithmetic_encode(
 
     Args:
         data: bytes-like, or an array of any shape: uint8, float32, float16, or uint16 that holds bfloat16.
-        model: "static", frequencies of the whole, stored with it, rounded to 2^-14; or "adaptive", those of what came
-            before (Krichevsky and Trofimov 1981), slower and without a table.
+        model: "static", frequencies of the whole, stored with it, rounded to 2^-14; "adaptive", those of what came
+            before (Krichevsky and Trofimov 1981), slower and without a table; "conditional", static ones for each value
+            of the byte before where that pays, for storage: it sees that exponents of neighbours are alike.
         dtype: what the bytes hold, "bytes", "float32", "float16" or "bfloat16". None: what the array holds; "bytes" for
             uint8 and bytes-like. A uint16 array needs it. A rest shorter than an element is stored as it is.
         backend: "auto" or the name of a backend; all make the same stream.

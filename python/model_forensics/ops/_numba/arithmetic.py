@@ -11,6 +11,7 @@ from model_forensics.ops import _stream
 from model_forensics.ops._arrays import Integers, Symbols
 from model_forensics.ops._numba.compiled import compiled
 from model_forensics.ops._stream import BrokenStream
+from model_forensics.ops._stream.models import STATIC_BITS, previous_in_lane
 
 __all__ = ["BrokenStream", "arithmetic_decode", "arithmetic_encode", "arithmetic_size", "crc32c"]
 
@@ -64,6 +65,12 @@ class _Encoder:
         ends, bits = _ends(frequencies)
         _encode(symbols, ends - frequencies, frequencies, bits, self._low, self._range, self._words, self._used)
 
+    def encode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
+        before = previous_in_lane(symbols, self._low.size)
+        ends = np.cumsum(frequencies, axis=1)
+        lanes = (self._low, self._range, self._words, self._used)
+        _encode_conditional(symbols, before, ends - frequencies, frequencies, STATIC_BITS, *lanes)
+
     def finish(self) -> list[_Words]:
         _finish(self._low, self._words, self._used)
         return [words[:used] for words, used in zip(self._words, self._used, strict=True)]
@@ -84,6 +91,11 @@ class _Decoder:
         first = np.searchsorted(ends, buckets, side="right")
         lanes = (self._value, self._range, self._words, self._next, self._stop)
         _decode(symbols, ends, frequencies, first, bits, *lanes)
+
+    def decode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
+        ends = np.cumsum(frequencies, axis=1)
+        lanes = (self._value, self._range, self._words, self._next, self._stop)
+        _decode_conditional(symbols, ends, frequencies, STATIC_BITS, *lanes)
 
 
 def _ends(frequencies: Integers) -> tuple[Integers, int]:
@@ -118,6 +130,25 @@ def _carry(words: _Words, last: int) -> None:
 
 
 @compiled
+def _encode_symbol(
+    start: int, width: int, bits: int, lane: int, lows: Integers, ranges: Integers, words: _Words, used: Integers
+) -> None:
+    share = ranges[lane] >> bits
+    low = lows[lane] + share * start
+    size = share * width
+    if low > _LOW48:
+        low &= _LOW48
+        _carry(words[lane], used[lane] - 1)
+    while size < _RENORMALISE:
+        words[lane, used[lane]] = low >> 32
+        used[lane] += 1
+        low = (low << 16) & _LOW48
+        size <<= 16
+    lows[lane] = low
+    ranges[lane] = size
+
+
+@compiled
 def _encode(
     symbols: Symbols,
     starts: Integers,
@@ -132,19 +163,24 @@ def _encode(
     for row in range(0, symbols.size, lanes):
         for lane in range(min(lanes, symbols.size - row)):
             symbol = symbols[row + lane]
-            share = ranges[lane] >> bits
-            low = lows[lane] + share * starts[symbol]
-            size = share * widths[symbol]
-            if low > _LOW48:
-                low &= _LOW48
-                _carry(words[lane], used[lane] - 1)
-            while size < _RENORMALISE:
-                words[lane, used[lane]] = low >> 32
-                used[lane] += 1
-                low = (low << 16) & _LOW48
-                size <<= 16
-            lows[lane] = low
-            ranges[lane] = size
+            _encode_symbol(starts[symbol], widths[symbol], bits, lane, lows, ranges, words, used)
+
+
+@compiled
+def _encode_conditional(
+    symbols: Symbols,
+    before: Symbols,
+    starts: Integers,
+    widths: Integers,
+    bits: int,
+    lows: Integers,
+    ranges: Integers,
+    words: _Words,
+    used: Integers,
+) -> None:
+    for i in range(symbols.size):
+        start, width = starts[before[i], symbols[i]], widths[before[i], symbols[i]]
+        _encode_symbol(start, width, bits, i % lows.size, lows, ranges, words, used)
 
 
 @compiled
@@ -171,6 +207,36 @@ def _start(words: _Words, following: Integers, stop: Integers, values: Integers)
 
 
 @compiled
+def _position(bits: int, lane: int, values: Integers, ranges: Integers) -> int:
+    return min(values[lane] // (ranges[lane] >> bits), (1 << bits) - 1)  # type: ignore[no-any-return]
+
+
+@compiled
+def _advance(
+    start: int,
+    width: int,
+    bits: int,
+    lane: int,
+    values: Integers,
+    ranges: Integers,
+    words: _Words,
+    following: Integers,
+    stop: Integers,
+) -> None:
+    share = ranges[lane] >> bits
+    value = values[lane] - share * start
+    size = share * width
+    while size < _RENORMALISE:
+        value = (value << 16) & _LOW48
+        size <<= 16
+        if following[lane] < stop[lane]:
+            value |= np.int64(words[following[lane]])
+            following[lane] += 1
+    values[lane] = value
+    ranges[lane] = size
+
+
+@compiled
 def _decode(
     symbols: Symbols,
     ends: Integers,
@@ -186,19 +252,32 @@ def _decode(
     lanes = values.size
     for row in range(0, symbols.size, lanes):
         for lane in range(min(lanes, symbols.size - row)):
-            share = ranges[lane] >> bits
-            position = min(values[lane] // share, (1 << bits) - 1)
+            position = _position(bits, lane, values, ranges)
             symbol = first[position >> (bits - _BUCKET_BITS)]
             while ends[symbol] <= position:
                 symbol += 1
             symbols[row + lane] = symbol
-            value = values[lane] - share * (ends[symbol] - widths[symbol])
-            size = share * widths[symbol]
-            while size < _RENORMALISE:
-                value = (value << 16) & _LOW48
-                size <<= 16
-                if following[lane] < stop[lane]:
-                    value |= np.int64(words[following[lane]])
-                    following[lane] += 1
-            values[lane] = value
-            ranges[lane] = size
+            start = ends[symbol] - widths[symbol]
+            _advance(start, widths[symbol], bits, lane, values, ranges, words, following, stop)
+
+
+@compiled
+def _decode_conditional(
+    symbols: Symbols,
+    ends: Integers,
+    widths: Integers,
+    bits: int,
+    values: Integers,
+    ranges: Integers,
+    words: _Words,
+    following: Integers,
+    stop: Integers,
+) -> None:
+    lanes = values.size
+    for i in range(symbols.size):
+        before = symbols[i - lanes] if i >= lanes else np.uint8(0)
+        position = _position(bits, i % lanes, values, ranges)
+        symbol = np.searchsorted(ends[before], position, side="right")
+        symbols[i] = symbol
+        start = ends[before, symbol] - widths[before, symbol]
+        _advance(start, widths[before, symbol], bits, i % lanes, values, ranges, words, following, stop)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from model_forensics.ops import _stream
 from model_forensics.ops._arrays import Integers, Symbols
 from model_forensics.ops._stream import BrokenStream
+from model_forensics.ops._stream.models import previous_in_lane
 
 __all__ = ["BrokenStream", "arithmetic_decode", "arithmetic_encode", "arithmetic_size", "crc32c"]
 
@@ -72,6 +73,13 @@ class _Encoder:
         for i, symbol in enumerate(symbols.tolist()):
             self._lanes[i % len(self._lanes)].encode(starts[symbol], widths[symbol], bits)
 
+    def encode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
+        tables = [_slices(row) for row in frequencies]
+        before = previous_in_lane(symbols, len(self._lanes)).tolist()
+        for i, symbol in enumerate(symbols.tolist()):
+            starts, widths, bits = tables[before[i]]
+            self._lanes[i % len(self._lanes)].encode(starts[symbol], widths[symbol], bits)
+
     def finish(self) -> list[npt.NDArray[np.uint16]]:
         return [np.array(lane.finish(), dtype=np.uint16) for lane in self._lanes]
 
@@ -84,6 +92,13 @@ class _Decoder:
         starts, widths, bits = _slices(frequencies)
         for i in range(symbols.size):
             symbols[i] = self._lanes[i % len(self._lanes)].decode(starts, widths, bits)
+
+    def decode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
+        tables = [_slices(row) for row in frequencies]
+        lanes = len(self._lanes)
+        for i in range(symbols.size):
+            before = symbols[i - lanes] if i >= lanes else 0
+            symbols[i] = self._lanes[i % lanes].decode(*tables[before])
 
 
 def _slices(frequencies: Integers) -> tuple[list[int], list[int], int]:

@@ -14,6 +14,9 @@ class LaneEncoder(Protocol):
     def encode(self, symbols: Symbols, frequencies: Integers) -> None:
         """Code a run of symbols, symbol i in lane i % lanes; the frequencies [256] add up to a power of two."""
 
+    def encode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
+        """Code all symbols, each by the row of `frequencies` [256, 256] of the one before it in its lane."""
+
     def finish(self) -> list[npt.NDArray[np.uint16]]:
         """End every lane; its words, without those of zero at the end."""
 
@@ -21,6 +24,9 @@ class LaneEncoder(Protocol):
 class LaneDecoder(Protocol):
     def decode(self, symbols: Symbols, frequencies: Integers) -> None:
         """Fill `symbols` with the next run."""
+
+    def decode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
+        """Fill all symbols."""
 
 
 class Coder(Protocol):

@@ -13,7 +13,7 @@ from model_forensics.ops._arrays import Symbols
 from model_forensics.ops._stream import planes
 from model_forensics.ops._stream.coder import Coder
 from model_forensics.ops._stream.reader import BrokenStream, Reader
-from model_forensics.ops._stream.section import decode_section, encode_section
+from model_forensics.ops._stream.section import Model, decode_section, encode_section
 
 MAGIC: Final = b"MFAC"
 VERSION: Final = 1
@@ -38,7 +38,7 @@ def encode(coder: Coder, data: Symbols, element: int, model: int, chunk: int = C
     header = HEADER.pack(MAGIC, VERSION, element, model, 0, data.size, chunk)
     header += CHECKSUM.pack(coder.crc32c(np.frombuffer(header, np.uint8)))
     pieces = (data[first : first + chunk] for first in range(0, data.size, chunk))
-    return header + b"".join(_encode_chunk(coder, piece, WIDTHS[element], model == 1) for piece in pieces)
+    return header + b"".join(_encode_chunk(coder, piece, WIDTHS[element], model) for piece in pieces)
 
 
 def size(coder: Coder, stream: Symbols) -> int:
@@ -61,9 +61,9 @@ def _fields(layout: struct.Struct, stream: Symbols) -> tuple[Any, ...]:
     return layout.unpack(stream[: layout.size].tobytes())
 
 
-def _encode_chunk(coder: Coder, data: Symbols, width: int, adaptive: bool) -> bytes:
+def _encode_chunk(coder: Coder, data: Symbols, width: int, model: int) -> bytes:
     whole = data.size // width * width
-    sections = b"".join(encode_section(coder, plane, adaptive) for plane in planes.split(data[:whole], width))
+    sections = b"".join(encode_section(coder, plane, model) for plane in planes.split(data[:whole], width))
     rest = data[whole:].tobytes()
     return CHUNK_HEADER.pack(len(sections) + len(rest), coder.crc32c(data)) + sections + rest
 
@@ -94,7 +94,7 @@ def _read_header(coder: Coder, stream: Symbols) -> _Header:
         raise BrokenStream(f"its version is {version}, this release reads {VERSION}")
     if _fields(CHECKSUM, stream[HEADER.size :])[0] != coder.crc32c(stream[: HEADER.size]):
         raise BrokenStream("its header is damaged")
-    if model > 1 or flags:
+    if model >= len(Model) or flags:
         raise BrokenStream("its header holds flags of another version")
     if element >= len(WIDTHS):
         raise BrokenStream("the header names an unknown element")

@@ -58,14 +58,36 @@ def adaptive_blocks(symbols: int) -> Iterator[slice]:
         first += size
 
 
-def lanes_log2(counts: Integers, most: int) -> int:
-    """log2 of the number of lanes, from an estimate of the coded size: 1 below 8 KiB, 2 below 16 KiB, and so on."""
-    frequencies = static_frequencies(counts)
-    bits = sum(
+def count_pairs(symbols: Symbols, lanes: int) -> Integers:
+    """[previous symbol, symbol] counts; the previous one is in the same lane, and 0 in the first row of lanes."""
+    pairs = previous_in_lane(symbols, lanes).astype(np.int64) * SYMBOLS + symbols
+    return np.bincount(pairs, minlength=SYMBOLS * SYMBOLS).reshape(SYMBOLS, SYMBOLS).astype(np.int64)
+
+
+def previous_in_lane(symbols: Symbols, lanes: int) -> Symbols:
+    previous = np.zeros_like(symbols)
+    previous[lanes:] = symbols[:-lanes]
+    return previous
+
+
+def certain() -> Integers:
+    """[previous symbol, symbol] frequencies with which 0 follows everything, for certain."""
+    frequencies = np.zeros((SYMBOLS, SYMBOLS), dtype=np.int64)
+    frequencies[:, 0] = 1 << STATIC_BITS
+    return frequencies
+
+
+def static_cost(counts: Integers, frequencies: Integers) -> int:
+    """What symbols cost under static frequencies, in 1/256 bits; a little more than the truth."""
+    return sum(
         int(counts[s]) * ((STATIC_BITS << 8) - _log2_in_256ths(int(frequencies[s]))) for s in np.flatnonzero(counts)
     )
+
+
+def lanes_log2(cost: int, most: int) -> int:
+    """log2 of the number of lanes for symbols of this cost: 1 below 8 KiB, 2 below 16 KiB, and so on."""
     lanes = 0
-    while lanes < most and bits >> (24 + lanes) > 0:  # 24 = log2(256 · 8 · 8192)
+    while lanes < most and cost >> (24 + lanes) > 0:  # 24 = log2(256 · 8 · 8192)
         lanes += 1
     return lanes
 

@@ -15,6 +15,13 @@ from model_forensics.ops._stream.reader import BrokenStream, Reader, varint
 
 MOST_LANES_LOG2: Final = 5
 MOST_ADAPTIVE_LANES_LOG2: Final = 3
+MOST_CONDITIONAL_LANES_LOG2: Final = 3
+
+
+class Model(IntEnum):
+    STATIC = 0
+    ADAPTIVE = 1
+    CONDITIONAL = 2
 
 
 class Kind(IntEnum):
@@ -22,9 +29,10 @@ class Kind(IntEnum):
     CONSTANT = 1
     STATIC = 2
     ADAPTIVE = 3
+    CONDITIONAL = 4
 
 
-def encode_section(coder: Coder, symbols: Symbols, adaptive: bool) -> bytes:
+def encode_section(coder: Coder, symbols: Symbols, model: int) -> bytes:
     """The section; the symbols as they are where coding does not make them smaller."""
     raw = bytes([Kind.RAW]) + symbols.tobytes()
     if not symbols.size:
@@ -32,7 +40,7 @@ def encode_section(coder: Coder, symbols: Symbols, adaptive: bool) -> bytes:
     counts = models.count(symbols)
     if counts[symbols[0]] == symbols.size:
         return bytes([Kind.CONSTANT, symbols[0]])
-    coded = _encode_adaptive(coder, symbols, counts) if adaptive else _encode_static(coder, symbols, counts)
+    coded = _ENCODERS[Model(model)](coder, symbols, counts)
     return coded if len(coded) <= symbols.size else raw
 
 
@@ -50,13 +58,17 @@ def decode_section(coder: Coder, reader: Reader, symbols: Symbols) -> None:
     elif kind == Kind.ADAPTIVE:
         words, sizes = _take_lanes(reader, symbols.size, MOST_ADAPTIVE_LANES_LOG2)
         _decode_adaptive(coder, words, sizes, symbols)
+    elif kind == Kind.CONDITIONAL:
+        tables = _take_tables(reader)
+        words, sizes = _take_lanes(reader, symbols.size, MOST_CONDITIONAL_LANES_LOG2)
+        coder.decoder(words, sizes).decode_conditional(symbols, tables)
     else:
         raise BrokenStream("a section is of an unknown kind")
 
 
 def _encode_static(coder: Coder, symbols: Symbols, counts: Integers) -> bytes:
-    lanes_log2 = models.lanes_log2(counts, MOST_LANES_LOG2)
     frequencies = models.static_frequencies(counts)
+    lanes_log2 = models.lanes_log2(models.static_cost(counts, frequencies), MOST_LANES_LOG2)
     encoder = coder.encoder(1 << lanes_log2, symbols.size)
     encoder.encode(symbols, frequencies)
     head = bytes([Kind.STATIC]) + _table(frequencies) + bytes([lanes_log2])
@@ -64,13 +76,39 @@ def _encode_static(coder: Coder, symbols: Symbols, counts: Integers) -> bytes:
 
 
 def _encode_adaptive(coder: Coder, symbols: Symbols, counts: Integers) -> bytes:
-    lanes_log2 = models.lanes_log2(counts, MOST_ADAPTIVE_LANES_LOG2)
+    cost = models.static_cost(counts, models.static_frequencies(counts))
+    lanes_log2 = models.lanes_log2(cost, MOST_ADAPTIVE_LANES_LOG2)
     encoder = coder.encoder(1 << lanes_log2, symbols.size)
     seen = np.zeros(models.SYMBOLS, dtype=np.int64)
     for block in models.adaptive_blocks(symbols.size):
         encoder.encode(symbols[block], models.adaptive_frequencies(seen))
         seen += models.count(symbols[block])
     return bytes([Kind.ADAPTIVE, lanes_log2]) + _lanes(encoder.finish())
+
+
+def _encode_conditional(coder: Coder, symbols: Symbols, counts: Integers) -> bytes:
+    """One table for each previous symbol where that is estimated to be shorter, tables included; else one for all."""
+    unconditional = models.static_cost(counts, models.static_frequencies(counts))
+    lanes_log2 = models.lanes_log2(unconditional, MOST_CONDITIONAL_LANES_LOG2)
+    pairs = models.count_pairs(symbols, 1 << lanes_log2)
+    occurs = np.flatnonzero(pairs.any(axis=1))
+    frequencies = models.certain()
+    for previous in occurs:
+        frequencies[previous] = models.static_frequencies(pairs[previous])
+    cost = sum(models.static_cost(pairs[previous], frequencies[previous]) for previous in occurs)
+    head = bytes([Kind.CONDITIONAL]) + _tables(frequencies, occurs)
+    if cost + len(head) * 8 * 256 >= unconditional:
+        return _encode_static(coder, symbols, counts)
+    encoder = coder.encoder(1 << lanes_log2, symbols.size)
+    encoder.encode_conditional(symbols, frequencies)
+    return head + bytes([lanes_log2]) + _lanes(encoder.finish())
+
+
+_ENCODERS: Final = {
+    Model.STATIC: _encode_static,
+    Model.ADAPTIVE: _encode_adaptive,
+    Model.CONDITIONAL: _encode_conditional,
+}
 
 
 def _decode_adaptive(coder: Coder, words: npt.NDArray[np.uint16], sizes: list[int], symbols: Symbols) -> None:
@@ -96,6 +134,35 @@ def _take_table(reader: Reader) -> Integers:
             raise BrokenStream("a symbol has no frequency")
     if frequencies.sum() != 1 << models.STATIC_BITS:
         raise BrokenStream("frequencies do not add up")
+    return frequencies
+
+
+def _tables(frequencies: Integers, occurs: Integers) -> bytes:
+    """For each previous symbol: it, the first and the last symbol behind it, the frequencies from one to the other."""
+    parts = [bytes([occurs.size - 1])]
+    for previous in occurs.tolist():
+        behind = np.flatnonzero(frequencies[previous])
+        first, last = int(behind[0]), int(behind[-1])
+        parts.append(bytes([previous, first, last]))
+        parts.extend(varint(int(f)) for f in frequencies[previous, first : last + 1])
+    return b"".join(parts)
+
+
+def _take_tables(reader: Reader) -> Integers:
+    """[256, 256]; what has no table is followed by 0 for certain, which happens in damaged streams only."""
+    frequencies = models.certain()
+    before = -1
+    for _ in range(reader.byte() + 1):
+        previous = reader.byte()
+        if previous <= before:
+            raise BrokenStream("tables are out of order")
+        before = previous
+        first, last = reader.byte(), reader.byte()
+        table = [reader.varint(1 << models.STATIC_BITS) for _ in range(first, last + 1)]
+        if sum(table) != 1 << models.STATIC_BITS:
+            raise BrokenStream("frequencies do not add up")
+        frequencies[previous] = 0
+        frequencies[previous, first : last + 1] = table
     return frequencies
 
 
