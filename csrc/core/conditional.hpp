@@ -1,6 +1,8 @@
-// The conditional model: a static table for each value of the symbol before, in the same lane.
+// The conditional model: a static table for each context, the sum of the four symbols before, modulo 256.
 //
-// The exponents of neighbouring values are alike, and one table for a whole plane does not see that.
+// The exponents of neighbouring values are alike, and one table for a whole plane does not see that. The sum is four times
+// their mean, and finer than any one of them. Here lanes are runs of neighbouring symbols: lane k of L holds those from
+// k * ceil(n / L) on; what lies before its first symbol counts as 0.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +16,15 @@ namespace model_forensics {
 
 inline constexpr int kMostConditionalLanesLog2 = 3;
 
-// What follows what: [previous symbol][symbol]. In the first row of lanes the previous symbol is 0.
 class ConditionalModel {
  public:
   ConditionalModel();
 
   void count(std::span<const std::uint8_t> symbols, int lanes_log2);
-  void set(std::size_t previous, const Frequencies& frequencies);
+  void set(std::size_t context, const Frequencies& frequencies);
 
-  bool occurs(std::size_t previous) const { return occurs_[previous]; }
-  const Frequencies& frequencies(std::size_t previous) const { return frequencies_[previous]; }
+  bool occurs(std::size_t context) const { return occurs_[context]; }
+  const Frequencies& frequencies(std::size_t context) const { return frequencies_[context]; }
   std::int64_t cost() const { return cost_; }  // as static_cost, of what was counted
 
   LaneWords encode(std::span<const std::uint8_t> symbols, int lanes_log2) const;

@@ -36,21 +36,20 @@ void put_table(std::vector<std::uint8_t>& stream, const Frequencies& frequencies
   }
 }
 
-// For each previous symbol that occurs: it, the first and the last symbol behind it, and the frequencies from one to the
-// other. Neighbours follow one another, so that this is short. Their number less one comes first.
+// For each context that occurs: it, the first and the last symbol behind it, and the frequencies from one to the other. Their number less one comes first.
 void put_tables(std::vector<std::uint8_t>& stream, const ConditionalModel& model) {
   const std::size_t at = stream.size();
   stream.push_back(0);
   int tables = -1;
-  for (std::size_t previous = 0; previous < kSymbols; ++previous) {
-    if (!model.occurs(previous)) continue;
+  for (std::size_t context = 0; context < kSymbols; ++context) {
+    if (!model.occurs(context)) continue;
     ++tables;
-    const Frequencies& frequencies = model.frequencies(previous);
+    const Frequencies& frequencies = model.frequencies(context);
     std::size_t first = 0;
     std::size_t last = kSymbols - 1;
     while (frequencies[first] == 0) ++first;
     while (frequencies[last] == 0) --last;
-    for (const std::size_t byte : {previous, first, last}) stream.push_back(static_cast<std::uint8_t>(byte));
+    for (const std::size_t byte : {context, first, last}) stream.push_back(static_cast<std::uint8_t>(byte));
     for (std::size_t s = first; s <= last; ++s) put_varint(stream, frequencies[s]);
   }
   stream[at] = static_cast<std::uint8_t>(tables);
@@ -122,9 +121,9 @@ ConditionalModel get_tables(Reader& reader) {
   ConditionalModel model;
   int before = -1;
   for (int left = reader.byte(); left >= 0; --left) {
-    const int previous = reader.byte();
-    if (previous <= before) throw StreamError("tables are out of order");
-    before = previous;
+    const int context = reader.byte();
+    if (context <= before) throw StreamError("tables are out of order");
+    before = context;
     const std::size_t first = reader.byte();
     const std::size_t last = reader.byte();
     Frequencies frequencies{};
@@ -134,7 +133,7 @@ ConditionalModel get_tables(Reader& reader) {
       total += frequencies[s];
     }
     if (total != std::uint64_t{1} << kStaticBits) throw StreamError("frequencies do not add up");
-    model.set(static_cast<std::size_t>(previous), frequencies);
+    model.set(static_cast<std::size_t>(context), frequencies);
   }
   return model;
 }
@@ -170,7 +169,7 @@ void put_adaptive(std::vector<std::uint8_t>& stream, std::span<const std::uint8_
   put_lanes(stream, encode_adaptive(symbols, lanes));
 }
 
-// Replaces the static section that begins at `start` where the estimate with one table for each previous symbol, tables
+// Replaces the static section that begins at `start` where the estimate with one table for each context, tables
 // included, is below the estimate without.
 void put_conditional_if_shorter(std::vector<std::uint8_t>& stream, std::size_t start,
                                 std::span<const std::uint8_t> symbols, const Counts& counts) {

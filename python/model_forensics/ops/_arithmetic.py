@@ -39,8 +39,8 @@ def arithmetic_encode(
     Args:
         data: bytes-like, or an array of any shape: uint8, float32, float16, or uint16 that holds bfloat16.
         model: "static", frequencies of the whole, stored with it, rounded to 2^-14; "adaptive", those of what came
-            before (Krichevsky and Trofimov 1981), slower and without a table; "conditional", static ones for each value
-            of the byte before where that pays, for storage: it sees that exponents of neighbours are alike.
+            before (Krichevsky and Trofimov 1981), slower and without a table; "conditional", static ones for each sum
+            of the four bytes before where that pays, for storage: it sees that exponents of neighbours are alike.
         dtype: what the bytes hold, "bytes", "float32", "float16" or "bfloat16". None: what the array holds; "bytes" for
             uint8 and bytes-like. A uint16 array needs it. A rest shorter than an element is stored as it is.
         backend: "auto" or the name of a backend; all make the same stream.

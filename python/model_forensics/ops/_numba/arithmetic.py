@@ -11,7 +11,7 @@ from model_forensics.ops import _stream
 from model_forensics.ops._arrays import Integers, Symbols
 from model_forensics.ops._numba.compiled import compiled
 from model_forensics.ops._stream import BrokenStream
-from model_forensics.ops._stream.models import STATIC_BITS, previous_in_lane
+from model_forensics.ops._stream.models import CONTEXT, STATIC_BITS, contexts
 
 __all__ = ["BrokenStream", "arithmetic_decode", "arithmetic_encode", "arithmetic_size", "crc32c"]
 
@@ -66,7 +66,7 @@ class _Encoder:
         _encode(symbols, ends - frequencies, frequencies, bits, self._low, self._range, self._words, self._used)
 
     def encode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
-        before = previous_in_lane(symbols, self._low.size)
+        before = contexts(symbols, self._low.size)
         ends = np.cumsum(frequencies, axis=1)
         lanes = (self._low, self._range, self._words, self._used)
         _encode_conditional(symbols, before, ends - frequencies, frequencies, STATIC_BITS, *lanes)
@@ -178,9 +178,10 @@ def _encode_conditional(
     words: _Words,
     used: Integers,
 ) -> None:
+    length = -(-symbols.size // lows.size)
     for i in range(symbols.size):
         start, width = starts[before[i], symbols[i]], widths[before[i], symbols[i]]
-        _encode_symbol(start, width, bits, i % lows.size, lows, ranges, words, used)
+        _encode_symbol(start, width, bits, i // length, lows, ranges, words, used)
 
 
 @compiled
@@ -273,11 +274,15 @@ def _decode_conditional(
     following: Integers,
     stop: Integers,
 ) -> None:
-    lanes = values.size
+    length = -(-symbols.size // values.size)
     for i in range(symbols.size):
-        before = symbols[i - lanes] if i >= lanes else np.uint8(0)
-        position = _position(bits, i % lanes, values, ranges)
-        symbol = np.searchsorted(ends[before], position, side="right")
+        lane = i // length
+        context = 0
+        for j in range(max(i - CONTEXT, lane * length), i):
+            context += symbols[j]
+        table = context & 0xFF
+        position = _position(bits, lane, values, ranges)
+        symbol = np.searchsorted(ends[table], position, side="right")
         symbols[i] = symbol
-        start = ends[before, symbol] - widths[before, symbol]
-        _advance(start, widths[before, symbol], bits, i % lanes, values, ranges, words, following, stop)
+        start = ends[table, symbol] - widths[table, symbol]
+        _advance(start, widths[table, symbol], bits, lane, values, ranges, words, following, stop)

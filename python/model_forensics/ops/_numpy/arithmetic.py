@@ -11,7 +11,7 @@ import numpy.typing as npt
 from model_forensics.ops import _stream
 from model_forensics.ops._arrays import Integers, Symbols
 from model_forensics.ops._stream import BrokenStream
-from model_forensics.ops._stream.models import previous_in_lane
+from model_forensics.ops._stream.models import CONTEXT, contexts, runs
 
 __all__ = ["BrokenStream", "arithmetic_decode", "arithmetic_encode", "arithmetic_size", "crc32c"]
 
@@ -75,10 +75,11 @@ class _Encoder:
 
     def encode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
         tables = [_slices(row) for row in frequencies]
-        before = previous_in_lane(symbols, len(self._lanes)).tolist()
-        for i, symbol in enumerate(symbols.tolist()):
-            starts, widths, bits = tables[before[i]]
-            self._lanes[i % len(self._lanes)].encode(starts[symbol], widths[symbol], bits)
+        before = contexts(symbols, len(self._lanes))
+        for lane, run in zip(self._lanes, runs(symbols.size, len(self._lanes)), strict=True):
+            for context, symbol in zip(before[run].tolist(), symbols[run].tolist(), strict=True):
+                starts, widths, bits = tables[context]
+                lane.encode(starts[symbol], widths[symbol], bits)
 
     def finish(self) -> list[npt.NDArray[np.uint16]]:
         return [np.array(lane.finish(), dtype=np.uint16) for lane in self._lanes]
@@ -95,10 +96,11 @@ class _Decoder:
 
     def decode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
         tables = [_slices(row) for row in frequencies]
-        lanes = len(self._lanes)
-        for i in range(symbols.size):
-            before = symbols[i - lanes] if i >= lanes else 0
-            symbols[i] = self._lanes[i % lanes].decode(*tables[before])
+        for lane, run in zip(self._lanes, runs(symbols.size, len(self._lanes)), strict=True):
+            last = [0] * CONTEXT
+            for i in range(run.start, run.stop):
+                symbols[i] = lane.decode(*tables[sum(last) % 256])
+                last = [*last[1:], int(symbols[i])]
 
 
 def _slices(frequencies: Integers) -> tuple[list[int], list[int], int]:

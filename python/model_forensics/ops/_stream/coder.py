@@ -15,7 +15,7 @@ class LaneEncoder(Protocol):
         """Code a run of symbols, symbol i in lane i % lanes; the frequencies [256] add up to a power of two."""
 
     def encode_conditional(self, symbols: Symbols, frequencies: Integers) -> None:
-        """Code all symbols, each by the row of `frequencies` [256, 256] of the one before it in its lane."""
+        """Code all symbols, each by the row of `frequencies` [256, 256] of its context (`models.contexts`)."""
 
     def finish(self) -> list[npt.NDArray[np.uint16]]:
         """End every lane; its words, without those of zero at the end."""

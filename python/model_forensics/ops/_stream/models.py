@@ -12,6 +12,7 @@ from model_forensics.ops._arrays import Integers, Symbols
 SYMBOLS: Final = 256
 STATIC_BITS: Final = 14
 ADAPTIVE_BITS: Final = 20
+CONTEXT: Final = 4  # symbols that say which table a conditional section uses
 _FIRST_BLOCKS: Final = 1024
 
 
@@ -59,19 +60,28 @@ def adaptive_blocks(symbols: int) -> Iterator[slice]:
 
 
 def count_pairs(symbols: Symbols, lanes: int) -> Integers:
-    """[previous symbol, symbol] counts; the previous one is in the same lane, and 0 in the first row of lanes."""
-    pairs = previous_in_lane(symbols, lanes).astype(np.int64) * SYMBOLS + symbols
+    """[context, symbol] counts."""
+    pairs = contexts(symbols, lanes).astype(np.int64) * SYMBOLS + symbols
     return np.bincount(pairs, minlength=SYMBOLS * SYMBOLS).reshape(SYMBOLS, SYMBOLS).astype(np.int64)
 
 
-def previous_in_lane(symbols: Symbols, lanes: int) -> Symbols:
-    previous = np.zeros_like(symbols)
-    previous[lanes:] = symbols[:-lanes]
-    return previous
+def runs(symbols: int, lanes: int) -> list[slice]:
+    """The neighbouring symbols that each lane of a conditional section holds."""
+    length = -(-symbols // lanes)
+    return [slice(min(lane * length, symbols), min((lane + 1) * length, symbols)) for lane in range(lanes)]
+
+
+def contexts(symbols: Symbols, lanes: int) -> Symbols:
+    """The sum of the four symbols before, modulo 256; what lies before a lane counts as 0."""
+    result = np.zeros_like(symbols)
+    for run in runs(symbols.size, lanes):
+        for distance in range(1, CONTEXT + 1):
+            result[run][distance:] += symbols[run][:-distance]
+    return result
 
 
 def certain() -> Integers:
-    """[previous symbol, symbol] frequencies with which 0 follows everything, for certain."""
+    """[context, symbol] frequencies with which 0 follows everything, for certain."""
     frequencies = np.zeros((SYMBOLS, SYMBOLS), dtype=np.int64)
     frequencies[:, 0] = 1 << STATIC_BITS
     return frequencies

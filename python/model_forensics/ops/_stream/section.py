@@ -87,15 +87,15 @@ def _encode_adaptive(coder: Coder, symbols: Symbols, counts: Integers) -> bytes:
 
 
 def _encode_conditional(coder: Coder, symbols: Symbols, counts: Integers) -> bytes:
-    """One table for each previous symbol where that is estimated to be shorter, tables included; else one for all."""
+    """One table for each context where that is estimated to be shorter, tables included; else one for all."""
     unconditional = models.static_cost(counts, models.static_frequencies(counts))
     lanes_log2 = models.lanes_log2(unconditional, MOST_CONDITIONAL_LANES_LOG2)
     pairs = models.count_pairs(symbols, 1 << lanes_log2)
     occurs = np.flatnonzero(pairs.any(axis=1))
     frequencies = models.certain()
-    for previous in occurs:
-        frequencies[previous] = models.static_frequencies(pairs[previous])
-    cost = sum(models.static_cost(pairs[previous], frequencies[previous]) for previous in occurs)
+    for context in occurs:
+        frequencies[context] = models.static_frequencies(pairs[context])
+    cost = sum(models.static_cost(pairs[context], frequencies[context]) for context in occurs)
     head = bytes([Kind.CONDITIONAL]) + _tables(frequencies, occurs)
     if cost + len(head) * 8 * 256 >= unconditional:
         return _encode_static(coder, symbols, counts)
@@ -138,13 +138,13 @@ def _take_table(reader: Reader) -> Integers:
 
 
 def _tables(frequencies: Integers, occurs: Integers) -> bytes:
-    """For each previous symbol: it, the first and the last symbol behind it, the frequencies from one to the other."""
+    """For each context: it, the first and the last symbol behind it, the frequencies from one to the other."""
     parts = [bytes([occurs.size - 1])]
-    for previous in occurs.tolist():
-        behind = np.flatnonzero(frequencies[previous])
+    for context in occurs.tolist():
+        behind = np.flatnonzero(frequencies[context])
         first, last = int(behind[0]), int(behind[-1])
-        parts.append(bytes([previous, first, last]))
-        parts.extend(varint(int(f)) for f in frequencies[previous, first : last + 1])
+        parts.append(bytes([context, first, last]))
+        parts.extend(varint(int(f)) for f in frequencies[context, first : last + 1])
     return b"".join(parts)
 
 
@@ -153,16 +153,16 @@ def _take_tables(reader: Reader) -> Integers:
     frequencies = models.certain()
     before = -1
     for _ in range(reader.byte() + 1):
-        previous = reader.byte()
-        if previous <= before:
+        context = reader.byte()
+        if context <= before:
             raise BrokenStream("tables are out of order")
-        before = previous
+        before = context
         first, last = reader.byte(), reader.byte()
         table = [reader.varint(1 << models.STATIC_BITS) for _ in range(first, last + 1)]
         if sum(table) != 1 << models.STATIC_BITS:
             raise BrokenStream("frequencies do not add up")
-        frequencies[previous] = 0
-        frequencies[previous, first : last + 1] = table
+        frequencies[context] = 0
+        frequencies[context, first : last + 1] = table
     return frequencies
 
 
