@@ -7,7 +7,9 @@
 
 #include "crc32c.hpp"
 #include "parallel.hpp"
+#include "repeats.hpp"
 #include "section.hpp"
+#include "wire.hpp"
 
 namespace model_forensics {
 
@@ -15,6 +17,7 @@ namespace {
 
 constexpr std::array<std::uint8_t, 4> kMagic{'M', 'F', 'A', 'C'};
 constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kRepeats = 1;  // flag: chunks begin with their repeats
 constexpr std::size_t kHeader = 24;
 constexpr std::size_t kChunkHeader = 8;
 constexpr std::size_t kChunk = std::size_t{1} << 22;      // decoded bytes of a chunk that the encoder makes
@@ -24,6 +27,7 @@ struct Header {
   Element element;
   std::uint64_t size;
   std::size_t chunk;
+  bool repeats;
 
   std::uint64_t chunks() const { return (size + chunk - 1) / chunk; }
   std::size_t chunk_size(std::uint64_t number) const {
@@ -77,41 +81,104 @@ void join(const std::uint8_t* planes, std::size_t elements, std::uint8_t* data) 
   }
 }
 
-std::vector<std::uint8_t> encode_chunk(std::span<const std::uint8_t> data, std::size_t width, SymbolModel model) {
+// --- elements: their planes, each a section ---------------------------------------------------------------------------
+
+void encode_elements(std::span<const std::uint8_t> data, std::size_t width, SymbolModel model,
+                     std::vector<std::uint8_t>& chunk) {
+  if (width == 1) return encode_section(data, model, chunk);
   const std::size_t elements = data.size() / width;
-  std::vector<std::uint8_t> chunk(kChunkHeader);
-  chunk.reserve(kChunkHeader + data.size() + width);  // sections are at most a byte longer than their planes
-  if (width == 1) {
-    encode_section(data, model, chunk);
-  } else {
-    std::vector<std::uint8_t> planes(elements * width);
-    if (width == 4) split<std::uint32_t>(data.data(), elements, planes.data());
-    if (width == 2) split<std::uint16_t>(data.data(), elements, planes.data());
-    const std::span<const std::uint8_t> all(planes);
-    for (std::size_t p = 0; p < width; ++p) encode_section(all.subspan(p * elements, elements), model, chunk);
+  std::vector<std::uint8_t> planes(data.size());
+  if (width == 4) split<std::uint32_t>(data.data(), elements, planes.data());
+  if (width == 2) split<std::uint16_t>(data.data(), elements, planes.data());
+  const std::span<const std::uint8_t> all(planes);
+  for (std::size_t p = 0; p < width; ++p) encode_section(all.subspan(p * elements, elements), model, chunk);
+}
+
+void decode_elements(Reader& reader, std::size_t width, std::span<std::uint8_t> data) {
+  if (width == 1) return decode_section(reader, data);
+  const std::size_t elements = data.size() / width;
+  std::vector<std::uint8_t> planes(data.size());
+  const std::span<std::uint8_t> all(planes);
+  for (std::size_t p = 0; p < width; ++p) decode_section(reader, all.subspan(p * elements, elements));
+  if (width == 4) join<std::uint32_t>(planes.data(), elements, data.data());
+  if (width == 2) join<std::uint16_t>(planes.data(), elements, data.data());
+}
+
+// --- repeats ----------------------------------------------------------------------------------------------------------
+
+// The elements without those that stood before, where that is shorter.
+void encode_repeating(std::span<const std::uint8_t> data, std::size_t width, SymbolModel model,
+                      std::vector<std::uint8_t>& chunk) {
+  const std::size_t start = chunk.size();
+  chunk.push_back(0);
+  encode_elements(data, width, model, chunk);
+  const auto repeats = find_repeats(data, width);
+  if (repeats.empty()) return;
+  std::vector<std::uint8_t> shorter;
+  put_varint(shorter, repeats.size());
+  for (const auto& repeat : repeats) {
+    for (const std::size_t number : {repeat.gap, repeat.length, repeat.distance}) put_varint(shorter, number);
   }
-  const auto rest = data.subspan(elements * width);
+  encode_elements(without_repeats(data, width, repeats), width, model, shorter);
+  if (shorter.size() >= chunk.size() - start) return;
+  chunk.resize(start);
+  chunk.insert(chunk.end(), shorter.begin(), shorter.end());
+}
+
+std::vector<Repeat> get_repeats(Reader& reader, std::size_t elements) {
+  const auto count = static_cast<std::size_t>(reader.varint(kMostChunk));
+  if (count > reader.left().size() / 3) throw StreamError("a section ends early");
+  std::vector<Repeat> repeats(count);
+  std::size_t at = 0;
+  for (auto& repeat : repeats) {
+    repeat.gap = static_cast<std::size_t>(reader.varint(elements - at));
+    at += repeat.gap;
+    repeat.length = static_cast<std::size_t>(reader.varint(elements - at));
+    repeat.distance = static_cast<std::size_t>(reader.varint(at));
+    if (repeat.distance == 0) throw StreamError("a repeat repeats itself");
+    at += repeat.length;
+  }
+  return repeats;
+}
+
+void decode_repeating(Reader& reader, std::size_t width, std::span<std::uint8_t> data) {
+  const auto repeats = get_repeats(reader, data.size() / width);
+  if (repeats.empty()) return decode_elements(reader, width, data);
+  std::vector<std::uint8_t> left(data.size() - repeated(repeats) * width);
+  decode_elements(reader, width, left);
+  with_repeats(left, width, repeats, data);
+}
+
+// --- chunks -----------------------------------------------------------------------------------------------------------
+
+std::vector<std::uint8_t> encode_chunk(std::span<const std::uint8_t> data, std::size_t width, SymbolModel model) {
+  const auto elements = data.first(data.size() / width * width);
+  std::vector<std::uint8_t> chunk(kChunkHeader);
+  chunk.reserve(kChunkHeader + data.size() + width + 1);  // sections are at most a byte longer than their planes
+  if (model == SymbolModel::conditional) {
+    encode_repeating(elements, width, model, chunk);
+  } else {
+    encode_elements(elements, width, model, chunk);
+  }
+  const auto rest = data.subspan(elements.size());
   chunk.insert(chunk.end(), rest.begin(), rest.end());
   put(chunk.data(), chunk.size() - kChunkHeader, 4);
   put(chunk.data() + 4, crc32c(data), 4);
   return chunk;
 }
 
-void decode_chunk(std::span<const std::uint8_t> chunk, std::size_t width, std::span<std::uint8_t> data) {
-  const std::size_t elements = data.size() / width;
-  auto sections = chunk.subspan(kChunkHeader);
-  if (width == 1) {
-    sections = decode_section(sections, data);
+void decode_chunk(std::span<const std::uint8_t> chunk, const Header& header, std::span<std::uint8_t> data) {
+  const std::size_t width = width_of(header.element);
+  const auto elements = data.first(data.size() / width * width);
+  Reader reader(chunk.subspan(kChunkHeader));
+  if (header.repeats) {
+    decode_repeating(reader, width, elements);
   } else {
-    std::vector<std::uint8_t> planes(elements * width);
-    const std::span<std::uint8_t> all(planes);
-    for (std::size_t p = 0; p < width; ++p) sections = decode_section(sections, all.subspan(p * elements, elements));
-    if (width == 4) join<std::uint32_t>(planes.data(), elements, data.data());
-    if (width == 2) join<std::uint16_t>(planes.data(), elements, data.data());
+    decode_elements(reader, width, elements);
   }
-  const auto rest = data.subspan(elements * width);
-  if (sections.size() != rest.size()) throw StreamError("a chunk has another size than its sections");
-  std::copy(sections.begin(), sections.end(), rest.begin());
+  const auto rest = data.subspan(elements.size());
+  if (reader.left().size() != rest.size()) throw StreamError("a chunk has another size than its sections");
+  std::copy(reader.left().begin(), reader.left().end(), rest.begin());
   if (crc32c(data) != get(chunk.data() + 4, 4)) throw StreamError("the decoded bytes differ from their checksum");
 }
 
@@ -123,8 +190,8 @@ Header read_header(std::span<const std::uint8_t> stream) {
   }
   if (get(stream.data() + 20, 4) != crc32c(stream.first(20))) throw StreamError("its header is damaged");
   const Header header{static_cast<Element>(stream[5]), get(stream.data() + 8, 8),
-                      static_cast<std::size_t>(get(stream.data() + 16, 4))};
-  if (stream[6] > 2 || stream[7] != 0) throw StreamError("its header holds flags of another version");
+                      static_cast<std::size_t>(get(stream.data() + 16, 4)), stream[7] == kRepeats};
+  if (stream[6] > 2 || stream[7] > kRepeats) throw StreamError("its header holds flags of another version");
   const std::size_t width = width_of(header.element);
   if (header.chunk == 0 || header.chunk > kMostChunk || header.chunk % width != 0) {
     throw StreamError("its chunks have an impossible size");
@@ -151,7 +218,7 @@ std::vector<std::size_t> find_chunks(std::span<const std::uint8_t> stream, const
 }  // namespace
 
 std::vector<std::uint8_t> arithmetic_encode(std::span<const std::uint8_t> data, Element element, SymbolModel model) {
-  const Header header{element, data.size(), kChunk};
+  const Header header{element, data.size(), kChunk, model == SymbolModel::conditional};
   std::vector<std::vector<std::uint8_t>> chunks(static_cast<std::size_t>(header.chunks()));
   const std::size_t width = width_of(element);
   parallel_for(static_cast<std::int64_t>(chunks.size()), 1, [&](std::int64_t begin, std::int64_t end) {
@@ -167,6 +234,7 @@ std::vector<std::uint8_t> arithmetic_encode(std::span<const std::uint8_t> data, 
   stream[4] = kVersion;
   stream[5] = static_cast<std::uint8_t>(element);
   stream[6] = static_cast<std::uint8_t>(model);
+  stream[7] = header.repeats ? kRepeats : 0;
   put(stream.data() + 8, header.size, 8);
   put(stream.data() + 16, header.chunk, 4);
   put(stream.data() + 20, crc32c(std::span<const std::uint8_t>(stream).first(20)), 4);
@@ -184,10 +252,9 @@ void arithmetic_decode(std::span<const std::uint8_t> stream, std::span<std::uint
   const Header header = read_header(stream);
   const auto starts = find_chunks(stream, header);
   if (data.size() != header.size) throw std::invalid_argument("the output must have the decoded size");
-  const std::size_t width = width_of(header.element);
   parallel_for(static_cast<std::int64_t>(starts.size()) - 1, 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      decode_chunk(stream.subspan(starts[i], starts[i + 1] - starts[i]), width,
+      decode_chunk(stream.subspan(starts[i], starts[i + 1] - starts[i]), header,
                    data.subspan(i * header.chunk, header.chunk_size(i)));
     }
   });

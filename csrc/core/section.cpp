@@ -7,6 +7,7 @@
 #include "conditional.hpp"
 #include "section_lanes.hpp"
 #include "symbol_model.hpp"
+#include "wire.hpp"
 
 namespace model_forensics {
 
@@ -15,12 +16,6 @@ namespace {
 enum Kind : std::uint8_t { kRaw = 0, kConstant = 1, kStatic = 2, kAdaptive = 3, kConditional = 4 };
 
 // --- writing -----------------------------------------------------------------------------------------------------
-
-// Little-endian groups of seven bits, the highest bit set on all but the last.
-void put_varint(std::vector<std::uint8_t>& stream, std::uint64_t value) {
-  for (; value >= 0x80; value >>= 7) stream.push_back(static_cast<std::uint8_t>(value | 0x80));
-  stream.push_back(static_cast<std::uint8_t>(value));
-}
 
 // 32 bytes of which symbols occur, then the frequency of each that does.
 void put_table(std::vector<std::uint8_t>& stream, const Frequencies& frequencies) {
@@ -70,38 +65,6 @@ void put_raw(std::vector<std::uint8_t>& stream, std::span<const std::uint8_t> sy
 }
 
 // --- reading -----------------------------------------------------------------------------------------------------
-
-class Reader {
- public:
-  explicit Reader(std::span<const std::uint8_t> stream) : stream_(stream) {}
-
-  std::span<const std::uint8_t> take(std::size_t size) {
-    if (size > stream_.size()) throw StreamError("a section ends early");
-    const auto taken = stream_.first(size);
-    stream_ = stream_.subspan(size);
-    return taken;
-  }
-
-  std::uint8_t byte() { return take(1)[0]; }
-
-  std::uint64_t varint(std::uint64_t most) {
-    std::uint64_t value = 0;
-    for (int shift = 0; shift <= 28; shift += 7) {
-      const std::uint64_t group = byte();
-      value |= (group & 0x7F) << shift;
-      if (group < 0x80) {
-        if (value > most) break;
-        return value;
-      }
-    }
-    throw StreamError("a section holds a number that is too large");
-  }
-
-  std::span<const std::uint8_t> left() const { return stream_; }
-
- private:
-  std::span<const std::uint8_t> stream_;
-};
 
 Frequencies get_table(Reader& reader) {
   Frequencies frequencies{};
@@ -209,8 +172,7 @@ void encode_section(std::span<const std::uint8_t> symbols, SymbolModel model, st
   }
 }
 
-std::span<const std::uint8_t> decode_section(std::span<const std::uint8_t> stream, std::span<std::uint8_t> symbols) {
-  Reader reader(stream);
+void decode_section(Reader& reader, std::span<std::uint8_t> symbols) {
   switch (reader.byte()) {
     case kRaw: {
       const auto raw = reader.take(symbols.size());
@@ -236,7 +198,6 @@ std::span<const std::uint8_t> decode_section(std::span<const std::uint8_t> strea
     default:
       throw StreamError("a section is of an unknown kind");
   }
-  return reader.left();
 }
 
 }  // namespace model_forensics

@@ -72,13 +72,14 @@ void put(Bytes& stream, std::uint64_t value, int bytes) {
   for (int i = 0; i < bytes; ++i) stream.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
 }
 
-// fields: element and model, decoded size (3), chunk (3); then the chunks. A single chunk gets its length.
+// fields: element, model and flags, decoded size (3), chunk (3); then the chunks. A single chunk gets its length.
 Bytes with_sound_header(std::span<const std::uint8_t> fields) {
   constexpr std::size_t kFields = 7;
   if (fields.size() < kFields) return {};
   const std::uint64_t size = fields[1] + 256U * fields[2] + 65536U * fields[3];
   const std::uint64_t chunk = fields[4] + 256U * fields[5] + 65536U * fields[6];
-  Bytes stream{'M', 'F', 'A', 'C', 1, static_cast<std::uint8_t>(fields[0] % 4), static_cast<std::uint8_t>(fields[0] / 4 % 2), 0};
+  const auto digit = [&fields](int unit, int base) { return static_cast<std::uint8_t>(fields[0] / unit % base); };
+  Bytes stream{'M', 'F', 'A', 'C', 1, digit(1, 4), digit(4, 2), digit(8, 2)};
   put(stream, size, 8);
   put(stream, chunk, 4);
   put(stream, mf::crc32c(stream), 4);

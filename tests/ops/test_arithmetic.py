@@ -83,7 +83,7 @@ def test_any_bytes_come_back_and_backends_agree(backend: str, dtype: Any, model:
     stream = ops.arithmetic_encode(data, model=model, dtype=dtype, backend=backend)
     assert decoded(stream, backend) == data
     assert stream == ops.arithmetic_encode(data, model=model, dtype=dtype, backend="numpy")
-    assert len(stream) <= len(data) + 24 + 12
+    assert len(stream) <= len(data) + 24 + 13
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -333,12 +333,12 @@ def test_the_conditional_model_sees_what_came_before_and_costs_nothing_where_it_
     assert entropy <= size < 1.1 * entropy  # tables of all contexts
     assert size < 0.6 * len(ops.arithmetic_encode(alike))
     same = ops.arithmetic_encode(unrelated, model="conditional"), ops.arithmetic_encode(unrelated)
-    assert same[0][24:] == same[1][24:]
+    assert same[0][33:] == same[1][32:]  # but for a byte that says that nothing repeats
 
 
 def test_damaged_tables_of_the_conditional_model_are_refused(backend: str) -> None:
-    def stream(section: bytes, size: int = 40) -> Bytes:
-        header = frame.HEADER.pack(frame.MAGIC, frame.VERSION, 0, 2, 0, size, frame.CHUNK)
+    def stream(section: bytes, size: int = 40, flags: int = 0) -> Bytes:
+        header = frame.HEADER.pack(frame.MAGIC, frame.VERSION, 0, 2, flags, size, frame.CHUNK)
         header += frame.CHECKSUM.pack(CODER.crc32c(np.frombuffer(header, np.uint8)))
         return np.frombuffer(header + frame.CHUNK_HEADER.pack(len(section), 0) + section, np.uint8)
 
@@ -354,12 +354,49 @@ def test_damaged_tables_of_the_conditional_model_are_refused(backend: str) -> No
     for reason, section in cases.items():
         with pytest.raises(StreamError, match=reason):
             ops.arithmetic_decode(stream(section), backend=backend)
+    repeats = {
+        "ends early": bytes([9, 1, 1, 1]),
+        "too large": bytes([1, 41, 0, 1, 1, 7]),
+        "repeats itself": bytes([1, 1, 1, 0, 1, 7]),
+        "number that is too large": bytes([1, 1, 1, 2, 1, 7]),  # from before the beginning
+        "differ from their checksum": bytes([1, 1, 39, 1, 1, 7]),
+    }
+    for reason, section in repeats.items():
+        with pytest.raises(StreamError, match=reason):
+            ops.arithmetic_decode(stream(section, flags=frame.REPEATS), backend=backend)
+
+
+def test_what_stood_before_is_stored_once(backend: str) -> None:
+    rng = np.random.default_rng(5)
+    row = rng.standard_normal(300).astype(np.float32)
+    rows = np.concatenate([row, rng.standard_normal(500).astype(np.float32), row[7:], row[:90], row[:90], row])
+    once = len(ops.arithmetic_encode(np.concatenate([row, rows[300:800]]), model="conditional", backend=backend))
+    stream = ops.arithmetic_encode(rows, model="conditional", backend=backend)
+    assert stream == ops.arithmetic_encode(rows, model="conditional", backend="numpy")
+    assert len(stream) < once + 500
+    assert decoded(stream, backend) == rows.tobytes()
+
+
+@fixture_is_a_name
+@given(data=st.data())
+def test_repeats_are_found_alike_everywhere(backend: str, data: st.DataObject) -> None:
+    """Rows of a few kinds, one after the other, so that repeats overlap, nest and follow one another."""
+    width = data.draw(st.sampled_from([1, 2, 4]))
+    dtype = {1: "bytes", 2: "bfloat16", 4: "float32"}[width]
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    kinds = [rng.integers(0, data.draw(st.sampled_from([2, 256])), width * n, np.uint8) for n in (64, 65, 130, 200, 1)]
+    chosen = data.draw(st.lists(st.integers(0, len(kinds) - 1), max_size=14))
+    content = np.concatenate([kinds[k] for k in chosen] or [np.zeros(0, np.uint8)]).tobytes()
+    stream = ops.arithmetic_encode(content, dtype=dtype, model="conditional", backend=backend)  # type: ignore[arg-type]
+    assert stream == ops.arithmetic_encode(content, dtype=dtype, model="conditional", backend="numpy")  # type: ignore[arg-type]
+    assert decoded(stream, backend) == content
 
 
 def test_what_cannot_be_coded_is_stored_as_it_is(backend: str) -> None:
     noise = np.random.default_rng(8).integers(0, 256, 9_000, dtype=np.uint8)
     for model in MODELS:
-        assert len(ops.arithmetic_encode(noise, model=model, backend=backend)) == noise.size + 24 + 8 + 1  # type: ignore[arg-type]
+        framing = 24 + 8 + 1 + (model == "conditional")
+        assert len(ops.arithmetic_encode(noise, model=model, backend=backend)) == noise.size + framing  # type: ignore[arg-type]
     assert len(ops.arithmetic_encode(np.full(9_000, 9, np.uint8), backend=backend)) == 24 + 8 + 2
 
 
@@ -442,7 +479,7 @@ HOSTILE = [
     (b"MFAC\x02" + bytes(19), "its version is 2"),
     (stream_of(b"", 1)[:-1] + b"?", "header is damaged"),
     (stream_of(b"", 0, model=3), "flags of another version"),
-    (stream_of(b"", 0, flags=1), "flags of another version"),
+    (stream_of(b"", 0, flags=2), "flags of another version"),
     (stream_of(b"", 0, element=4), "unknown element"),
     (stream_of(b"", 0, chunk=0), "impossible size"),
     (stream_of(b"", 0, chunk=frame.MOST_CHUNK + 4), "impossible size"),

@@ -34,7 +34,7 @@ def arithmetic_encode(
 
     The format is docs/stream-format.md. Floating-point values are split into byte planes, each with a model of its own.
     What does not become smaller is stored as it is, so a stream is never longer than the data by more than 24 bytes,
-    and 12 more for each 4 MiB begun.
+    and 13 more for each 4 MiB begun.
 
     Args:
         data: bytes-like, or an array of any shape: uint8, float32, float16, or uint16 that holds bfloat16.

@@ -10,19 +10,20 @@ from typing import Any, Final
 import numpy as np
 
 from model_forensics.ops._arrays import Symbols
-from model_forensics.ops._stream import planes
+from model_forensics.ops._stream import planes, repeats
 from model_forensics.ops._stream.coder import Coder
 from model_forensics.ops._stream.reader import BrokenStream, Reader
 from model_forensics.ops._stream.section import Model, decode_section, encode_section
 
 MAGIC: Final = b"MFAC"
 VERSION: Final = 1
-HEADER: Final = struct.Struct("<4sBBBBQI")  # magic, version, element, model, 0, size, chunk; its CRC-32C follows
+HEADER: Final = struct.Struct("<4sBBBBQI")  # magic, version, element, model, flags, size, chunk; its CRC-32C follows
 CHUNK_HEADER: Final = struct.Struct("<II")  # bytes that follow, CRC-32C of the decoded bytes
 CHECKSUM: Final = struct.Struct("<I")
 HEADER_SIZE: Final = HEADER.size + CHECKSUM.size
 CHUNK: Final = 1 << 22  # decoded bytes of a chunk that the encoder makes
 MOST_CHUNK: Final = 1 << 24  # that the decoder accepts
+REPEATS: Final = 1  # flag: chunks begin with their repeats
 WIDTHS: Final = (1, 4, 2, 2)  # bytes of an element: bytes, float32, float16, bfloat16
 
 
@@ -31,11 +32,13 @@ class _Header:
     element: int
     size: int
     chunk: int
+    repeats: bool
 
 
 def encode(coder: Coder, data: Symbols, element: int, model: int, chunk: int = CHUNK) -> bytes:
     """The stream of `data`; `chunk` is a multiple of the element's width."""
-    header = HEADER.pack(MAGIC, VERSION, element, model, 0, data.size, chunk)
+    flags = REPEATS if model == Model.CONDITIONAL else 0
+    header = HEADER.pack(MAGIC, VERSION, element, model, flags, data.size, chunk)
     header += CHECKSUM.pack(coder.crc32c(np.frombuffer(header, np.uint8)))
     pieces = (data[first : first + chunk] for first in range(0, data.size, chunk))
     return header + b"".join(_encode_chunk(coder, piece, WIDTHS[element], model) for piece in pieces)
@@ -54,7 +57,7 @@ def decode(coder: Coder, stream: Symbols, out: Symbols) -> None:
     starts = _find_chunks(stream, header)
     for number, (start, stop) in enumerate(pairwise(starts)):
         piece = out[number * header.chunk : (number + 1) * header.chunk]
-        _decode_chunk(coder, stream[start:stop], WIDTHS[header.element], piece)
+        _decode_chunk(coder, stream[start:stop], header, piece)
 
 
 def _fields(layout: struct.Struct, stream: Symbols) -> tuple[Any, ...]:
@@ -62,26 +65,51 @@ def _fields(layout: struct.Struct, stream: Symbols) -> tuple[Any, ...]:
 
 
 def _encode_chunk(coder: Coder, data: Symbols, width: int, model: int) -> bytes:
-    whole = data.size // width * width
-    sections = b"".join(encode_section(coder, plane, model) for plane in planes.split(data[:whole], width))
-    rest = data[whole:].tobytes()
-    return CHUNK_HEADER.pack(len(sections) + len(rest), coder.crc32c(data)) + sections + rest
+    whole = data[: data.size // width * width]
+    encode_whole = _encode_repeating if model == Model.CONDITIONAL else _encode_elements
+    stored = encode_whole(coder, whole, width, model) + data[whole.size :].tobytes()
+    return CHUNK_HEADER.pack(len(stored), coder.crc32c(data)) + stored
 
 
-def _decode_chunk(coder: Coder, chunk: Symbols, width: int, out: Symbols) -> None:
+def _encode_elements(coder: Coder, data: Symbols, width: int, model: int) -> bytes:
+    return b"".join(encode_section(coder, plane, model) for plane in planes.split(data, width))
+
+
+def _encode_repeating(coder: Coder, data: Symbols, width: int, model: int) -> bytes:
+    """The elements without those that stood before, where that is shorter."""
+    whole = repeats.write([]) + _encode_elements(coder, data, width, model)
+    found = repeats.find(data, width)
+    if not found:
+        return whole
+    shorter = repeats.write(found) + _encode_elements(coder, repeats.without(data, width, found), width, model)
+    return shorter if len(shorter) < len(whole) else whole
+
+
+def _decode_chunk(coder: Coder, chunk: Symbols, header: _Header, out: Symbols) -> None:
     _, checksum = _fields(CHUNK_HEADER, chunk)
+    width = WIDTHS[header.element]
     reader = Reader(chunk[CHUNK_HEADER.size :])
-    elements = out.size // width
-    decoded = np.empty((width, elements), dtype=np.uint8)
-    for plane in decoded:
-        decode_section(coder, reader, plane)
-    rest = out[elements * width :]
+    whole = out[: out.size // width * width]
+    if header.repeats:
+        found = repeats.read(reader, whole.size // width)
+        left = np.empty(whole.size - width * sum(repeat.length for repeat in found), dtype=np.uint8)
+        _decode_elements(coder, reader, width, left)
+        repeats.restore(left, width, found, whole)
+    else:
+        _decode_elements(coder, reader, width, whole)
+    rest = out[whole.size :]
     if reader.left.size != rest.size:
         raise BrokenStream("a chunk has another size than its sections")
-    out[: elements * width] = planes.join(decoded)
     rest[...] = reader.left
     if coder.crc32c(out) != checksum:
         raise BrokenStream("the decoded bytes differ from their checksum")
+
+
+def _decode_elements(coder: Coder, reader: Reader, width: int, out: Symbols) -> None:
+    decoded = np.empty((width, out.size // width), dtype=np.uint8)
+    for plane in decoded:
+        decode_section(coder, reader, plane)
+    out[...] = planes.join(decoded)
 
 
 def _read_header(coder: Coder, stream: Symbols) -> _Header:
@@ -94,13 +122,13 @@ def _read_header(coder: Coder, stream: Symbols) -> _Header:
         raise BrokenStream(f"its version is {version}, this release reads {VERSION}")
     if _fields(CHECKSUM, stream[HEADER.size :])[0] != coder.crc32c(stream[: HEADER.size]):
         raise BrokenStream("its header is damaged")
-    if model >= len(Model) or flags:
+    if model >= len(Model) or flags > REPEATS:
         raise BrokenStream("its header holds flags of another version")
     if element >= len(WIDTHS):
         raise BrokenStream("the header names an unknown element")
     if not 0 < chunk <= MOST_CHUNK or chunk % WIDTHS[element]:
         raise BrokenStream("its chunks have an impossible size")
-    return _Header(element, decoded, chunk)
+    return _Header(element, decoded, chunk, flags == REPEATS)
 
 
 def _find_chunks(stream: Symbols, header: _Header) -> list[int]:
