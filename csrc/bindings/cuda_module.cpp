@@ -137,7 +137,8 @@ void bind_arithmetic(py::module_& module) {
            py::kw_only(), "sections"_a, "slices"_a, "words"_a, "lane_words"_a, "sizes"_a);
   module.attr("LANES") = kLanes;
   module.def("split_planes", [](Address data, const Frame& frame, Address planes, Address counts, Address stream) {
-    split_planes(at<const std::uint8_t>(data), frame, at<std::uint8_t>(planes), at<std::uint32_t>(counts), stream_at(stream));
+    split_planes(at<const std::uint8_t>(data), frame, at<std::uint8_t>(planes), at<std::uint32_t>(counts),
+                 stream_at(stream));
   });
   module.def("join_planes", [](Address planes, const Frame& frame, Address data, Address stream) {
     join_planes(at<const std::uint8_t>(planes), frame, at<std::uint8_t>(data), stream_at(stream));

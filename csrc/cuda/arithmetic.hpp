@@ -76,7 +76,7 @@ enum Failure : std::int32_t {
   kFrequencySum = 7,
   kTooManyLanes = 8,
   kChunkSize = 9,
-  kAdaptive = 10,  // nothing wrong: a section that only the CPU decodes
+  kNotStatic = 10,  // nothing wrong: an adaptive or conditional section, which only the CPU decodes
 };
 
 // Coded bytes on the device; all that is read of them is checked against `size`.

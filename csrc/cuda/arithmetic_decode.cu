@@ -29,8 +29,8 @@ __global__ void find_kernel(Stream coded, std::int64_t chunks, std::int64_t* sta
   *failure = found;
 }
 
-__global__ void __launch_bounds__(kWarp) read_kernel(Stream coded, Frame frame, std::int64_t chunks, const std::int64_t* starts,
-                                                     std::int64_t* sections, std::uint32_t* checksums,
+__global__ void __launch_bounds__(kWarp) read_kernel(Stream coded, Frame frame, std::int64_t chunks,
+                                                     const std::int64_t* starts, std::int64_t* sections, std::uint32_t* checksums,
                                                      std::int32_t* failures, std::uint8_t* data) {
   const std::int64_t chunk = static_cast<std::int64_t>(blockIdx.x) * kWarp + threadIdx.x;
   if (chunk >= chunks) return;

@@ -6,7 +6,7 @@
 
 namespace model_forensics::cuda {
 
-enum Kind : std::int32_t { kRaw = 0, kConstant = 1, kStatic = 2, kAdaptiveKind = 3 };
+enum Kind : std::int32_t { kRaw = 0, kConstant = 1, kStatic = 2, kAdaptive = 3, kConditional = 4 };
 
 inline constexpr int kSymbols = 256;
 inline constexpr int kStaticBits = 14;
@@ -106,7 +106,8 @@ struct Decoder {
 
   // floor(value / r), at most 2^14 - 1. The division of doubles is exact: csrc/core/range_coder.hpp says why.
   __device__ __forceinline__ int position(std::uint64_t r) const {
-    const double quotient = static_cast<double>(static_cast<long long>(value)) / static_cast<double>(static_cast<long long>(r));
+    const double quotient =
+        static_cast<double>(static_cast<long long>(value)) / static_cast<double>(static_cast<long long>(r));
     return static_cast<int>(smaller(static_cast<std::int64_t>(quotient), (1 << kStaticBits) - 1));
   }
 

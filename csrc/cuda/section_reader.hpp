@@ -97,7 +97,7 @@ __device__ inline void read_section(Reader& reader, std::int64_t n, Head& head) 
     read_table(reader, head);
     if (reader.failure == kSound) read_lanes(reader, n, head);
   } else {
-    reader.fail(head.kind == kAdaptiveKind ? kAdaptive : kUnknownKind);
+    reader.fail(head.kind == kAdaptive || head.kind == kConditional ? kNotStatic : kUnknownKind);
   }
 }
 

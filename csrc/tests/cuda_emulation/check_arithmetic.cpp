@@ -123,7 +123,8 @@ void check_round(const Bytes& data, core::Element element, std::int64_t chunk, s
 
 void check_sizes() {
   std::mt19937 random(11);
-  for (const auto element : {core::Element::bytes, core::Element::float32, core::Element::float16, core::Element::bfloat16}) {
+  using enum core::Element;
+  for (const auto element : {bytes, float32, float16, bfloat16}) {
     for (int kind = 0; kind < 5; ++kind) {
       for (const std::size_t size : {0U, 1U, 2U, 3U, 4U, 5U, 63U, 71U, 1000U, 4097U}) {
         check_round(make_bytes(random, size, kind), element, 256, size % 2);
@@ -146,7 +147,8 @@ void check_damage() {
     const std::size_t size = 1 + random() % (trial % 50 == 0 ? 40000 : 900);
     const Bytes data = make_bytes(random, size, trial % 5);
     const cuda::Frame frame{static_cast<std::int64_t>(size), 512, wide ? 4 : 1};
-    Bytes stream = framed(reference(data, wide ? core::Element::float32 : core::Element::bytes, core::SymbolModel::fixed, 512));
+    const auto element = wide ? core::Element::float32 : core::Element::bytes;
+    Bytes stream = framed(reference(data, element, core::SymbolModel::fixed, 512));
     const auto at = kHeader + static_cast<std::ptrdiff_t>(random() % (stream.size() - kHeader));
     if (trial % 3 == 0) {
       stream.resize(to_size(at));
@@ -171,9 +173,10 @@ void check_failures() {
   expect(result({9, 0, 0, 0, 0, 0, 0, 0, 1}) == cuda::kStreamEndsEarly, "a chunk longer than the stream");
   expect(result({2, 0, 0, 0, 0, 0, 0, 0, 1, 7, 7}) == cuda::kBytesFollow, "bytes behind the end");
   expect(result({1, 0, 0, 0, 0, 0, 0, 0, 1}) == cuda::kSectionEndsEarly, "a section that ends early");
-  expect(result({2, 0, 0, 0, 0, 0, 0, 0, 4, 7}) == cuda::kUnknownKind, "an unknown kind");
+  expect(result({2, 0, 0, 0, 0, 0, 0, 0, 5, 7}) == cuda::kUnknownKind, "an unknown kind");
   expect(result({3, 0, 0, 0, 0, 0, 0, 0, 1, 7, 7}) == cuda::kChunkSize, "bytes behind the sections");
-  expect(result({2, 0, 0, 0, 0, 0, 0, 0, 3, 0}) == cuda::kAdaptive, "an adaptive section is named");
+  expect(result({2, 0, 0, 0, 0, 0, 0, 0, 3, 0}) == cuda::kNotStatic, "an adaptive section is named");
+  expect(result({2, 0, 0, 0, 0, 0, 0, 0, 4, 0}) == cuda::kNotStatic, "a conditional section is named");
   expect(result({2, 0, 0, 0, 0, 0, 0, 0, 1, 7}) == -1, "a checksum that differs");
   const auto table = [&](std::vector<std::uint8_t> behind) {
     Bytes chunk{0, 0, 0, 0, 0, 0, 0, 0, 2, 3};  // symbols 0 and 1

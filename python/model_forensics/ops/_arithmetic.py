@@ -72,7 +72,7 @@ def arithmetic_decode(
 
     Args:
         stream: bytes-like, or a uint8 array. Or a CUDA tensor of uint8, decoded on its device; of it only the header
-            comes to the host. What the adaptive model made is decoded in host memory only.
+            comes to the host. What another model than the static one made is decoded in host memory only.
         limit: the most bytes that it may decode to; None: 1 GiB. A few bytes can say that they stand for many, so that
             this, not the size of the stream, bounds the memory that a stream of unknown origin takes.
         backend: "auto" or the name of a backend.

@@ -2,7 +2,7 @@
 
 The data and the stream stay on the device. The host gets the stream's header, the size of the result and whether the
 stream is sound, for which it waits. Encoding takes scratch memory of 2 bytes for each byte of data, and for values a
-third one; decoding values takes one. The adaptive model is not here.
+third one; decoding values takes one. The adaptive and conditional models are not here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ELEMENTS_OF: Final = {
     torch.float16: ("float16", "bytes"),
     torch.bfloat16: ("bfloat16", "bytes"),
 }
-_ADAPTIVE: Final = 10
+_NOT_STATIC: Final = 10
 _CHECKSUM: Final = 11
 # The kernels' numbers (csrc/cuda/arithmetic.hpp), with the words of the other backends.
 _FAILURES: Final = {
@@ -46,7 +46,7 @@ def arithmetic_encode(data: torch.Tensor, *, model: Any = "static", dtype: Any =
     element = _element(op, data, dtype)
     if _check.choice(op, "model", model, _arithmetic.MODELS) != "static":
         raise UsageError(
-            "the adaptive model is not made on a GPU",
+            f"the {model} model is not made on a GPU",
             where=op,
             cure="Pass model='static'; or tensor.view(torch.uint8).cpu().numpy() and its dtype",
         )
@@ -164,9 +164,9 @@ def _raise_first(op: str, failures: torch.Tensor) -> None:
     if wrong.numel() == 0:
         return
     number = int(wrong[0])
-    if number == _ADAPTIVE:
+    if number == _NOT_STATIC:
         raise UsageError(
-            "the stream has adaptive sections, which are not decoded on a GPU",
+            "the stream has adaptive or conditional sections, which are not decoded on a GPU",
             where=op,
             cure="Copy the stream to host memory first: arithmetic_decode(stream.cpu().numpy())",
         )
