@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench import inputs
 from bench.machine import commit
 from model_forensics import ops
 
 TOKENS, CHANNELS = 1 << 17, 1 << 11  # 1 GiB of float32: many times any L2
 SYMBOLS = 1 << 30
+BYTES = 1 << 26  # of the skewed ones that are made, then repeated
 LEVELS = 31
 BLOCK = (256, 64)
 REDUCE = ("channel", "site", "block")
@@ -33,7 +35,8 @@ ROUNDS = 30
 
 @dataclass(frozen=True)
 class Row:
-    """One operation. `bytes` is what it must move: read, for all but `patch_rows`, which also writes."""
+    """One operation. `bytes` is what it must move: read, for all but `patch_rows`, which also writes; of the arithmetic
+    coder the decoded bytes, in both directions."""
 
     case: str
     given: str
@@ -75,7 +78,26 @@ def rows(device: Any) -> list[Row]:
     made = [
         Row(f"gpu: {case}", given, data.nbytes, lambda run=run, data=data: run(data)) for case, given, data, run in work
     ]
-    return [*made, _patch_row(device)]
+    skewed = torch.from_numpy(inputs.skewed_bytes(BYTES)).to(device).repeat(SYMBOLS // BYTES)
+    return [
+        *made,
+        *_coder_rows("", f"{SYMBOLS} skewed bytes, 5.4 bits each", skewed),
+        *_coder_rows(", float32", f"float32 {list(values.shape)}", values),
+        _patch_row(device),
+    ]
+
+
+def _coder_rows(suffix: str, given: str, data: Any) -> list[Row]:
+    """Encoding and decoding; streams and results stay on the device."""
+    stream = ops.arithmetic_encode(data)
+    _check("arithmetic_encode", stream, np.frombuffer(ops.arithmetic_encode(data.cpu().numpy()), np.uint8))
+    if not torch.equal(ops.arithmetic_decode(stream), data.flatten().view(torch.uint8)):
+        raise SystemExit("arithmetic_decode: the result is not what was encoded; nothing is timed")
+    coded = f"{given}, stored in {stream.numel() / data.nbytes:.1%}"
+    return [
+        Row(f"gpu: arithmetic_encode, static{suffix}", coded, data.nbytes, lambda: ops.arithmetic_encode(data)),
+        Row(f"gpu: arithmetic_decode, static{suffix}", coded, data.nbytes, lambda: ops.arithmetic_decode(stream)),
+    ]
 
 
 def _patch_row(device: Any) -> Row:

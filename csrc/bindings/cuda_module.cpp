@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 
+#include "arithmetic.hpp"
 #include "codelength.hpp"
 #include "entropy.hpp"
 #include "planes.hpp"
@@ -116,6 +117,64 @@ void bind_operations(py::module_& module) {
              });
 }
 
+void bind_arithmetic(py::module_& module) {
+  using namespace pybind11::literals;
+  py::class_<Frame>(module, "Frame")
+      .def(py::init([](std::int64_t size, std::int64_t chunk, int width) {
+             if (width != 1 && width != 2 && width != 4) throw py::value_error("width must be 1, 2 or 4");
+             if (size < 0 || chunk < 1 || chunk > (1 << 24) || chunk % width != 0) throw py::value_error("impossible sizes");
+             return Frame{size, chunk, width};
+           }),
+           py::kw_only(), "size"_a, "chunk"_a, "width"_a)
+      .def_property_readonly("chunks", &Frame::chunks)
+      .def_property_readonly("sections", &Frame::sections)
+      .def_property_readonly("section_words", [](const Frame& frame) { return section_words(frame); });
+  py::class_<Coded>(module, "Coded")
+      .def(py::init([](Address sections, Address slices, Address words, Address lane_words, Address sizes) {
+             return Coded{at<Section>(sections), at<std::uint32_t>(slices), at<std::uint16_t>(words),
+                          at<std::int32_t>(lane_words), at<std::int64_t>(sizes)};
+           }),
+           py::kw_only(), "sections"_a, "slices"_a, "words"_a, "lane_words"_a, "sizes"_a);
+  module.attr("LANES") = kLanes;
+  module.def("split_planes", [](Address data, const Frame& frame, Address planes, Address counts, Address stream) {
+    split_planes(at<const std::uint8_t>(data), frame, at<std::uint8_t>(planes), at<std::uint32_t>(counts),
+                 stream_at(stream));
+  });
+  module.def("join_planes", [](Address planes, const Frame& frame, Address data, Address stream) {
+    join_planes(at<const std::uint8_t>(planes), frame, at<std::uint8_t>(data), stream_at(stream));
+  });
+  module.def("chunk_checksums", [](Address data, const Frame& frame, Address checksums, Address stream) {
+    chunk_checksums(at<const std::uint8_t>(data), frame, at<std::uint32_t>(checksums), stream_at(stream));
+  });
+  module.def("encode_sections",
+             [](Address planes, Address counts, const Frame& frame, const Coded& coded, Address stream) {
+               encode_sections(at<const std::uint8_t>(planes), at<const std::uint32_t>(counts), frame, coded,
+                               stream_at(stream));
+             });
+  module.def("write_sections", [](Address planes, Address checksums, const Frame& frame, const Coded& coded,
+                                  Address chunk_starts, Address section_starts, Address out, Address stream) {
+    write_sections(at<const std::uint8_t>(planes), at<const std::uint32_t>(checksums), frame, coded,
+                   at<const std::int64_t>(chunk_starts), at<const std::int64_t>(section_starts), at<std::uint8_t>(out),
+                   stream_at(stream));
+  });
+  module.def("find_chunks", [](Address coded, std::int64_t size, const Frame& frame, Address starts, Address failure,
+                               Address stream) {
+    find_chunks({at<const std::uint8_t>(coded), size}, frame, at<std::int64_t>(starts), at<std::int32_t>(failure),
+                stream_at(stream));
+  });
+  module.def("read_sections", [](Address coded, std::int64_t size, const Frame& frame, Address starts, Address sections,
+                                 Address checksums, Address failures, Address data, Address stream) {
+    read_sections({at<const std::uint8_t>(coded), size}, frame, at<const std::int64_t>(starts), at<std::int64_t>(sections),
+                  at<std::uint32_t>(checksums), at<std::int32_t>(failures), at<std::uint8_t>(data), stream_at(stream));
+  });
+  module.def("decode_sections", [](Address coded, std::int64_t size, const Frame& frame, Address starts, Address sections,
+                                   Address failures, Address planes, Address stream) {
+    decode_sections({at<const std::uint8_t>(coded), size}, frame, at<const std::int64_t>(starts),
+                    at<const std::int64_t>(sections), at<const std::int32_t>(failures), at<std::uint8_t>(planes),
+                    stream_at(stream));
+  });
+}
+
 }  // namespace
 
 }  // namespace model_forensics::cuda
@@ -124,4 +183,5 @@ PYBIND11_MODULE(_core_cuda, module, py::mod_gil_not_used()) {
   module.attr("compiler") = MODEL_FORENSICS_CUDA_COMPILER;
   model_forensics::cuda::bind_inputs(module);
   model_forensics::cuda::bind_operations(module);
+  model_forensics::cuda::bind_arithmetic(module);
 }

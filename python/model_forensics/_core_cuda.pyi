@@ -50,3 +50,49 @@ def entropy_windows(
     stream: int,
     /,
 ) -> None: ...
+
+LANES: Final[int]
+
+class Frame:
+    def __init__(self, *, size: int, chunk: int, width: int) -> None: ...
+    @property
+    def chunks(self) -> int: ...
+    @property
+    def sections(self) -> int: ...
+    @property
+    def section_words(self) -> int: ...
+
+class Coded:
+    def __init__(self, *, sections: int, slices: int, words: int, lane_words: int, sizes: int) -> None: ...
+
+def split_planes(data: int, frame: Frame, planes: int, counts: int, stream: int, /) -> None: ...
+def join_planes(planes: int, frame: Frame, data: int, stream: int, /) -> None: ...
+def chunk_checksums(data: int, frame: Frame, checksums: int, stream: int, /) -> None: ...
+def encode_sections(planes: int, counts: int, frame: Frame, coded: Coded, stream: int, /) -> None: ...
+def write_sections(
+    planes: int,
+    checksums: int,
+    frame: Frame,
+    coded: Coded,
+    chunk_starts: int,
+    section_starts: int,
+    out: int,
+    stream: int,
+    /,
+) -> None: ...
+def find_chunks(coded: int, size: int, frame: Frame, starts: int, failure: int, stream: int, /) -> None: ...
+def read_sections(
+    coded: int,
+    size: int,
+    frame: Frame,
+    starts: int,
+    sections: int,
+    checksums: int,
+    failures: int,
+    data: int,
+    stream: int,
+    /,
+) -> None: ...
+def decode_sections(
+    coded: int, size: int, frame: Frame, starts: int, sections: int, failures: int, planes: int, stream: int, /
+) -> None: ...

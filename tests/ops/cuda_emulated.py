@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +17,12 @@ def compiler() -> str | None:
     return next((name for name in COMPILERS if shutil.which(name)), None)
 
 
-def build(folder: Path) -> ModuleType:
-    """The emulated extension, compiled into `folder`."""
+def _module_file(folder: Path) -> Path:
+    return folder / f"_core_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+def build(folder: Path) -> None:
+    """Compile the emulated extension into `folder`."""
     import pybind11
 
     sources = [*sorted((ROOT / "csrc/cuda").glob("*.c[up]*")), ROOT / "csrc/bindings/cuda_module.cpp"]
@@ -29,17 +32,19 @@ def build(folder: Path) -> ModuleType:
         pybind11.get_include(),
         sysconfig.get_path("include"),
     ]
-    built = folder / f"_core_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
     flags = ["-std=c++20", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-fvisibility=hidden", "-w"]
     define = '-DMODEL_FORENSICS_CUDA_COMPILER="emulated"'
     name = compiler()
     assert name is not None
     command = [name, *flags, define, *(f"-I{path}" for path in includes), "-x", "c++", *map(str, sources)]
-    subprocess.run([*command, "-o", str(built)], check=True)
-    spec = importlib.util.spec_from_file_location("model_forensics._core_cuda", built)
+    subprocess.run([*command, "-o", str(_module_file(folder))], check=True)
+
+
+def load(folder: Path) -> ModuleType:
+    """The extension that `build` made."""
+    spec = importlib.util.spec_from_file_location("model_forensics._core_cuda", _module_file(folder))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["model_forensics._core_cuda"] = module
     spec.loader.exec_module(module)
     return module

@@ -5,17 +5,14 @@ No Hypothesis here: a machine that is lent for its GPU may not have it. Cases ar
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import cuda_emulated
 import numpy as np
 import pytest
 
 from model_forensics import ops
 from model_forensics.errors import BackendUnavailable, UsageError
-from model_forensics.ops import _dispatch
 
 Upload = Callable[[np.ndarray], Any]
 
@@ -23,37 +20,6 @@ Upload = Callable[[np.ndarray], Any]
 SITES = [(70, 257), (0, 3), (2, 0), (1, 31), (65, 128), (130, 4), (1, 1), (9, 132)]
 TOTAL = sum(tokens * channels for tokens, channels in SITES)
 CHANNELS = sum(channels for _, channels in SITES)
-
-
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """`model_forensics.ops._cuda` over the emulation, for the whole module."""
-    if cuda_emulated.compiler() is None:
-        pytest.skip("no C++ compiler to build the emulation with")
-    names = ("model_forensics._core_cuda", "model_forensics.ops._cuda")
-    kept = {name: sys.modules.pop(name, None) for name in names}
-    cuda_emulated.build(tmp_path_factory.mktemp("cuda"))
-    _dispatch._load.cache_clear()
-    from model_forensics.ops import _cuda
-
-    _cuda.missing = lambda _: ""
-    yield
-    for name, module in kept.items():
-        sys.modules.pop(name, None)
-        if module is not None:
-            sys.modules[name] = module
-    _dispatch._load.cache_clear()
-
-
-@pytest.fixture(params=[pytest.param("emulated", marks=pytest.mark.slow), pytest.param("gpu", marks=pytest.mark.gpu)])
-def upload(request: pytest.FixtureRequest) -> Upload:
-    """Makes a tensor where the backend under test works."""
-    import torch
-
-    if request.param == "emulated":
-        request.getfixturevalue("emulated")
-    device = "cuda" if request.param == "gpu" else "cpu"
-    return lambda array: torch.from_numpy(np.array(array)).to(device)
 
 
 def same(found: Any, expected: Any) -> None:

@@ -12,6 +12,7 @@
 
 namespace emulation_check {
 
+void check_arithmetic();
 void check_planes();
 void check_codelength();
 void check_entropy();
@@ -22,6 +23,7 @@ int main() {
   using cuda_emulation::Order;
   for (const Order order : {Order::forward, Order::reversed}) {
     cuda_emulation::order = order;
+    emulation_check::check_arithmetic();
     emulation_check::check_planes();
     emulation_check::check_codelength();
     emulation_check::check_entropy();

@@ -255,6 +255,13 @@ T atomicOr(T* address, T value) {
   return before;
 }
 
+template <typename T>
+T atomicXor(T* address, T value) {
+  const T before = *address;
+  *address = before ^ value;
+  return before;
+}
+
 inline int __ffs(int bits) { return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1; }
 inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }

@@ -17,16 +17,17 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 DEFAULT_LIMIT: Final = 1 << 30
 
 # Both in the order of their numbers in the stream.
-_MODELS: Final = ("static", "adaptive", "conditional")
-_ELEMENTS: Final = ("bytes", "float32", "float16", "bfloat16")
+MODELS: Final = ("static", "adaptive", "conditional")
+ELEMENTS: Final = ("bytes", "float32", "float16", "bfloat16")
 _ELEMENTS_OF: Final = {
-    "uint8": _ELEMENTS,
+    "uint8": ELEMENTS,
     "float32": ("float32", "bytes"),
     "float16": ("float16", "bytes"),
     "uint16": ("bfloat16", "bytes"),
 }
 
 
+@_dispatch.served_on_gpu
 def arithmetic_encode(
     data: BytesLike | npt.NDArray[Any], *, model: Model = "static", dtype: Element | None = None, backend: str = "auto"
 ) -> bytes:
@@ -37,7 +38,8 @@ def arithmetic_encode(
     and 13 more for each 4 MiB begun.
 
     Args:
-        data: bytes-like, or an array of any shape: uint8, float32, float16, or uint16 that holds bfloat16.
+        data: bytes-like, or an array of any shape: uint8, float32, float16, or uint16 that holds bfloat16. Or a CUDA
+            tensor of uint8, float32, float16 or bfloat16, coded on its device, with the static model only.
         model: "static", frequencies of the whole, stored with it, rounded to 2^-14; "adaptive", those of what came
             before (Krichevsky and Trofimov 1981), slower and without a table; "conditional", static ones for each sum
             of the four bytes before where that pays, for storage: it sees that exponents of neighbours are alike.
@@ -46,7 +48,7 @@ def arithmetic_encode(
         backend: "auto" or the name of a backend; all make the same stream.
 
     Returns:
-        The stream.
+        The stream. For a CUDA tensor a [n] uint8 tensor of it on the same device; only its size comes to the host.
 
     Raises:
         UsageError: an argument is not as above.
@@ -55,26 +57,29 @@ def arithmetic_encode(
     op = "arithmetic_encode"
     element = _element(op, data, dtype)
     content = _bytes_of(op, "data", data)
-    number = _MODELS.index(_check.choice(op, "model", model, _MODELS))
+    number = MODELS.index(_check.choice(op, "model", model, MODELS))
     choice = _dispatch.select(op, content, backend)
-    stream: npt.NDArray[np.uint8] = choice.module.arithmetic_encode(content, _ELEMENTS.index(element), number)
+    stream: npt.NDArray[np.uint8] = choice.module.arithmetic_encode(content, ELEMENTS.index(element), number)
     _dispatch.record(choice)
     return stream.tobytes()
 
 
+@_dispatch.served_on_gpu
 def arithmetic_decode(
     stream: BytesLike | npt.NDArray[np.uint8], *, limit: int | None = None, backend: str = "auto"
 ) -> npt.NDArray[np.uint8]:
     """Decode what `arithmetic_encode` made, by any backend, after checking it.
 
     Args:
-        stream: bytes-like, or a uint8 array.
+        stream: bytes-like, or a uint8 array. Or a CUDA tensor of uint8, decoded on its device; of it only the header
+            comes to the host. What another model than the static one made is decoded in host memory only.
         limit: the most bytes that it may decode to; None: 1 GiB. A few bytes can say that they stand for many, so that
             this, not the size of the stream, bounds the memory that a stream of unknown origin takes.
         backend: "auto" or the name of a backend.
 
     Returns:
-        [n] uint8, the bytes of the data; for values `.view(np.float32)` and the like.
+        [n] uint8, the bytes of the data; for values `.view(np.float32)` and the like. A tensor on the device of the
+        stream if that is one.
 
     Raises:
         StreamError: the stream is not one, is damaged, is of another version, or decodes to more than `limit`.
@@ -85,24 +90,39 @@ def arithmetic_decode(
     if isinstance(stream, np.ndarray) and stream.dtype != np.uint8:
         raise UsageError(f"stream is {stream.dtype.name}", where=op, cure="Pass bytes or a NumPy array of uint8")
     coded = _bytes_of(op, "stream", stream)
-    most = _check.integer(op, "limit", DEFAULT_LIMIT if limit is None else limit, 0, np.iinfo(np.int64).max)
+    most = read_limit(op, limit)
     choice = _dispatch.select(op, coded, backend)
     try:
         size = choice.module.arithmetic_size(coded)
-        if size > most:
-            raise StreamError(
-                f"the stream decodes to {size} bytes, and the limit is {most}",
-                where=op,
-                cure=f"Pass limit={size} if you trust where it comes from",
-            )
+        check_limit(op, size, most)
         out = np.empty(size, dtype=np.uint8)
         choice.module.arithmetic_decode(coded, out)
     except choice.module.BrokenStream as error:
-        raise StreamError(
-            f"the stream cannot be decoded: {error}", where=op, cure="Take the stream again from its source"
-        ) from error
+        raise broken(op, error) from error
     _dispatch.record(choice)
     return out
+
+
+def read_limit(op: str, limit: int | None) -> int:
+    """The most bytes that a stream may decode to."""
+    return _check.integer(op, "limit", DEFAULT_LIMIT if limit is None else limit, 0, np.iinfo(np.int64).max)
+
+
+def check_limit(op: str, size: int, most: int) -> None:
+    """StreamError if `size` bytes are more than the limit."""
+    if size > most:
+        raise StreamError(
+            f"the stream decodes to {size} bytes, and the limit is {most}",
+            where=op,
+            cure=f"Pass limit={size} if you trust where it comes from",
+        )
+
+
+def broken(op: str, reason: Exception) -> StreamError:
+    """What a user is told of a stream that a backend finds broken."""
+    return StreamError(
+        f"the stream cannot be decoded: {reason}", where=op, cure="Take the stream again from its source"
+    )
 
 
 def _bytes_of(op: str, name: str, value: Any) -> npt.NDArray[np.uint8]:

@@ -20,7 +20,20 @@ from model_forensics import _core_cuda
 from model_forensics.errors import UsageError
 from model_forensics.ops import _check, _codelength, _device, _planes, _sites, _tables
 from model_forensics.ops._arrays import Integers
+from model_forensics.ops._cuda_arithmetic import arithmetic_decode, arithmetic_encode
 from model_forensics.ops._planes import Grid, Shapes
+
+__all__ = [
+    "arithmetic_decode",
+    "arithmetic_encode",
+    "codelength",
+    "codelength_adaptive",
+    "compiler",
+    "entropy_windows",
+    "histogram",
+    "missing",
+    "quantize",
+]
 
 compiler: Final = _core_cuda.compiler
 

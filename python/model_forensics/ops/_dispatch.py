@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, wraps
+from inspect import signature
 from os import environ, pathsep
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +37,15 @@ Backend = Literal["auto", "cpp", "numba", "numpy", "cuda", "triton"]
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 CPU_ORDER: Final = ("cpp", "numba", "numpy")
 GPU_OPERATIONS: Final[Mapping[str, tuple[Operation, ...]]] = {
-    "cuda": ("entropy_windows", "histogram", "quantize", "codelength", "codelength_adaptive"),
+    "cuda": (
+        "entropy_windows",
+        "histogram",
+        "quantize",
+        "codelength",
+        "codelength_adaptive",
+        "arithmetic_encode",
+        "arithmetic_decode",
+    ),
     "triton": ("patch_rows",),
 }
 """GPU backend, in order of preference → the operations that it has. The CPU backends have all of them."""
@@ -101,10 +110,11 @@ def served_on_gpu(operation: Callable[_Arguments, _Result]) -> Callable[_Argumen
     Its results are tensors on the same device, so nothing of what the operation does for arrays applies.
     """
     name = operation.__name__
+    first = next(iter(signature(operation).parameters))  # the data
 
     @wraps(operation)
     def dispatched(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
-        x = arguments[0] if arguments else named.get("x")
+        x = arguments[0] if arguments else named.get(first)
         backend = str(named.get("backend", "auto"))
         if backend != "cuda" and not (backend == "auto" and _on_gpu(x)):
             return operation(*arguments, **named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -28,32 +29,32 @@ WIDTHS: Final = (1, 4, 2, 2)  # bytes of an element: bytes, float32, float16, bf
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
+    """What a stream says of itself. `size` and `chunk` in decoded bytes."""
+
     element: int
     size: int
     chunk: int
-    repeats: bool
+    repeats: bool = False
 
 
 def encode(coder: Coder, data: Symbols, element: int, model: int, chunk: int = CHUNK) -> bytes:
     """The stream of `data`; `chunk` is a multiple of the element's width."""
-    flags = REPEATS if model == Model.CONDITIONAL else 0
-    header = HEADER.pack(MAGIC, VERSION, element, model, flags, data.size, chunk)
-    header += CHECKSUM.pack(coder.crc32c(np.frombuffer(header, np.uint8)))
+    header = write_header(coder.crc32c, Header(element, data.size, chunk, model == Model.CONDITIONAL), model)
     pieces = (data[first : first + chunk] for first in range(0, data.size, chunk))
     return header + b"".join(_encode_chunk(coder, piece, WIDTHS[element], model) for piece in pieces)
 
 
 def size(coder: Coder, stream: Symbols) -> int:
     """Bytes that the stream says it decodes to, after its header and the sizes of its chunks were checked."""
-    header = _read_header(coder, stream)
+    header = read_header(coder.crc32c, stream)
     _find_chunks(stream, header)
     return header.size
 
 
 def decode(coder: Coder, stream: Symbols, out: Symbols) -> None:
     """Fill `out`, which has the decoded size; it may hold anything after BrokenStream."""
-    header = _read_header(coder, stream)
+    header = read_header(coder.crc32c, stream)
     starts = _find_chunks(stream, header)
     for number, (start, stop) in enumerate(pairwise(starts)):
         piece = out[number * header.chunk : (number + 1) * header.chunk]
@@ -85,7 +86,7 @@ def _encode_repeating(coder: Coder, data: Symbols, width: int, model: int) -> by
     return shorter if len(shorter) < len(whole) else whole
 
 
-def _decode_chunk(coder: Coder, chunk: Symbols, header: _Header, out: Symbols) -> None:
+def _decode_chunk(coder: Coder, chunk: Symbols, header: Header, out: Symbols) -> None:
     _, checksum = _fields(CHUNK_HEADER, chunk)
     width = WIDTHS[header.element]
     reader = Reader(chunk[CHUNK_HEADER.size :])
@@ -112,7 +113,14 @@ def _decode_elements(coder: Coder, reader: Reader, width: int, out: Symbols) -> 
     out[...] = planes.join(decoded)
 
 
-def _read_header(coder: Coder, stream: Symbols) -> _Header:
+def write_header(crc32c: Callable[[Symbols], int], header: Header, model: int) -> bytes:
+    """The first bytes of a stream."""
+    fields = HEADER.pack(MAGIC, VERSION, header.element, model, REPEATS * header.repeats, header.size, header.chunk)
+    return fields + CHECKSUM.pack(crc32c(np.frombuffer(fields, np.uint8)))
+
+
+def read_header(crc32c: Callable[[Symbols], int], stream: Symbols) -> Header:
+    """What the first bytes of a stream say; BrokenStream if they are not such."""
     if stream.size < HEADER_SIZE:
         raise BrokenStream("it is shorter than a header")
     magic, version, element, model, flags, decoded, chunk = _fields(HEADER, stream)
@@ -120,7 +128,7 @@ def _read_header(coder: Coder, stream: Symbols) -> _Header:
         raise BrokenStream("it does not begin with 'MFAC'")
     if version != VERSION:
         raise BrokenStream(f"its version is {version}, this release reads {VERSION}")
-    if _fields(CHECKSUM, stream[HEADER.size :])[0] != coder.crc32c(stream[: HEADER.size]):
+    if _fields(CHECKSUM, stream[HEADER.size :])[0] != crc32c(stream[: HEADER.size]):
         raise BrokenStream("its header is damaged")
     if model >= len(Model) or flags > REPEATS:
         raise BrokenStream("its header holds flags of another version")
@@ -128,14 +136,19 @@ def _read_header(coder: Coder, stream: Symbols) -> _Header:
         raise BrokenStream("the header names an unknown element")
     if not 0 < chunk <= MOST_CHUNK or chunk % WIDTHS[element]:
         raise BrokenStream("its chunks have an impossible size")
-    return _Header(element, decoded, chunk, flags == REPEATS)
+    return Header(element, decoded, chunk, flags == REPEATS)
 
 
-def _find_chunks(stream: Symbols, header: _Header) -> list[int]:
-    """Where each chunk begins, and the end; the number of chunks is checked before any is visited."""
-    room = (stream.size - HEADER_SIZE) // (CHUNK_HEADER.size + 1)
+def check_room(stream_size: int, header: Header) -> None:
+    """A stream of so many bytes can hold the chunks that its header speaks of, or BrokenStream."""
+    room = (stream_size - HEADER_SIZE) // (CHUNK_HEADER.size + 1)
     if header.size > room * header.chunk:
         raise BrokenStream("it ends early")
+
+
+def _find_chunks(stream: Symbols, header: Header) -> list[int]:
+    """Where each chunk begins, and the end; the number of chunks is checked before any is visited."""
+    check_room(stream.size, header)
     starts = [HEADER_SIZE]
     for _ in range(-(-header.size // header.chunk)):
         left = stream.size - starts[-1]
