@@ -1,4 +1,4 @@
-"""How often clean recordings are flagged: disjoint baselines of 5, 20 and 100 groups against groups none of them saw."""
+"""How often clean recordings are flagged: disjoint baselines against recordings of groups that none of them saw."""
 
 from __future__ import annotations
 

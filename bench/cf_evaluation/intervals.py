@@ -7,9 +7,7 @@ import numpy as np
 DRAWS = 2000
 
 
-def two_way_interval(
-    values: np.ndarray, rows: np.ndarray, columns: np.ndarray, seed: int = 0
-) -> tuple[float, float]:
+def two_way_interval(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """95 % interval of a mean over cases that share a row (a baseline) or a column (a judged group).
 
     Rows and columns are drawn again independently and a case weighs the product of their counts (Owen 2007, The

@@ -42,11 +42,13 @@ class Network:
 
     @torch.no_grad()
     def record(self, prompts: Sequence[str], name: str) -> MemoryRecording:
-        """One sample, and one group, a prompt; without the model's digests, so that damage does not give itself away."""
+        """Each prompt is one sample and one group. The model's digests are left out: they would give damage away."""
         taps = self.model.sites.select(self.sites)
         values: dict[str, list[np.ndarray]] = {tap.name: [] for tap in taps}
         for prompt in prompts:
-            with hooks.read(self.model.module, taps, lambda tap, value: values[tap.name].append(value[0].numpy().copy())):
+            with hooks.read(
+                self.model.module, taps, lambda tap, value: values[tap.name].append(value[0].numpy().copy())
+            ):
                 self.model.module(**self.encode(prompt))
         lengths = [len(rows) for rows in values[taps[0].name]]
         return MemoryRecording(
@@ -96,7 +98,7 @@ def character_model(pool: int, tested: int, steps: int) -> Network:
     model, loss = train(training, steps)
     asked = snippets(" ".join(text[cut:]), pool + tested, SHORTEST, LONGEST, seed=1)
     sites = ("embed", "L*.head*", "L*.attn", "L*.mlp", "L*.resid", "final_norm")
-    note = f"GPT-2 family, 6 layers, 64 features, trained for {steps} steps to {loss:.2f} nats a letter; 8 to 64 letters"
+    note = f"GPT-2 family, 6 layers, 64 features, {steps} training steps to {loss:.2f} nats a letter; 8 to 64 letters"
     return Network(
         "letters", Model.wrap(model), sites, lambda prompt: {"input_ids": token_ids(prompt)[None]},
         asked[:pool], asked[pool:], note,

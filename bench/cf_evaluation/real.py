@@ -83,7 +83,8 @@ class Tally:
             }
             for fault, values in self.auroc.items()
         }
-        means = {name: float(np.mean([one[name] for one in per_fault.values()])) for name in ("auroc", "top1", "top5", "power")}
+        measures = ("auroc", "top1", "top5", "power")
+        means = {name: float(np.mean([one[name] for one in per_fault.values()])) for name in measures}
         false = {level: [float(flags.mean()) for flags in by_prompt] for level, by_prompt in self.clean.items()}
         return means | {"faults": per_fault, "false_positives_by_prompt": false}
 
