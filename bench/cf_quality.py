@@ -7,7 +7,6 @@ of `bench/cf_evaluation`. Without the directory the real recordings are left out
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.cf_evaluation import calibration, damage, kept_aside, propagation, real, tables, windows
+from bench.cf_evaluation import calibration, damage, kept_aside, propagation, real, records, tables, windows
 from bench.cf_evaluation.networks import Network, character_model, minilm
 from bench.cf_evaluation.plan import CONFIG, FULL, QUICK, Plan
 
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(1)
     plan = QUICK if options.quick else FULL
     made: list[Network] = networks(plan) if set(options.parts) - {"real"} else []
-    outcome: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
+    outcome: dict[str, Any] = records.read(options.output) if options.output.exists() else {}
     outcome["environment"] = environment(plan)
     if made:
         outcome["networks"] = {network.name: network.note for network in made}
@@ -69,9 +68,9 @@ def main(arguments: Sequence[str]) -> int:
             continue
         outcome[key(part)] = result
         outcome.setdefault("seconds", {})[key(part)] = round(time.perf_counter() - start)
-        options.output.write_text(json.dumps(outcome, indent=1, sort_keys=True) + "\n")
+        records.write(outcome, options.output)
         print(f"{key(part)}: {outcome['seconds'][key(part)]} s", file=sys.stderr)
-    text = tables.render(outcome)
+    text = tables.render(records.read(options.output))  # what is shown is what the file holds
     print(text)
     if options.write:
         options.write.write_text(tables.replace(options.write.read_text(), text))

@@ -80,10 +80,15 @@ def measure(network: Network, plan: Plan, faults: Mapping[str, SpanFault]) -> li
                         "network": network.name, "fault": name, "tokens": tokens, "channel_share": share, "site": site,
                         "flagged": metric.is_anomalous, "shown": bool(found),
                         "iou": found[0] if found else 0.0, "best_iou": max(found, default=0.0),
-                        "windows": [window.model_dump() for window in metric.worst_windows],
                         "span": [span[0].start, span[0].stop, span[1].start, span[1].stop],
+                        "windows": [_corners(window) for window in metric.worst_windows],
                     })  # fmt: skip
     return rows
+
+
+def _corners(window: Window) -> list[int]:
+    """First and past-the-last token, first and past-the-last channel."""
+    return [window.token_start, window.token_stop, window.channel_start, window.channel_stop]
 
 
 def plant(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from bench import cf_quality
-from bench.cf_evaluation import kept_aside, plan, tables, text
+from bench.cf_evaluation import kept_aside, plan, records, tables, text
 from bench.cf_evaluation.comparators import NEIGHBOURS, RIDGE, SiteComparators, summaries
 from bench.cf_evaluation.damage import DAMAGES, damaged
 from bench.cf_evaluation.intervals import two_way_interval
@@ -35,9 +35,17 @@ def tiny() -> Network:
 
 def test_the_page_shows_the_committed_results() -> None:
     page = cf_quality.PAGE.read_text()
-    outcome = json.loads(cf_quality.RESULTS.read_text())
+    outcome = records.read(cf_quality.RESULTS)
     assert tables.replace(page, tables.render(outcome)) == page
     assert not outcome["environment"]["quick"]
+
+
+def test_results_survive_the_file(tmp_path: Path) -> None:
+    rows = [{"network": "a", "rate": 0.123456, "site": None}, {"network": "b", "rate": 1.0, "site": "L0.mlp"}]
+    outcome = {"environment": {"quick": True}, "propagation": rows, "calibration": rows}
+    records.write(outcome, tmp_path / "results.json")
+    shorter = [rows[0] | {"rate": 0.1235}, rows[1]]
+    assert records.read(tmp_path / "results.json") == outcome | {"propagation": shorter, "calibration": shorter}
 
 
 def test_a_page_without_a_place_for_tables_is_refused() -> None:
