@@ -62,14 +62,14 @@ def main(arguments: Sequence[str]) -> int:
         outcome["networks"] = {network.name: network.note for network in made}
     key: Callable[[str], str] = (lambda part: f"{part}_kept_aside") if options.held_out else str
     for part in options.parts:
-        start = time.perf_counter()
+        start = time.process_time()
         result = run_part(part, plan, options.directory, made, options.held_out)
         if result is None:
             continue
         outcome[key(part)] = result
-        outcome.setdefault("seconds", {})[key(part)] = round(time.perf_counter() - start)
+        outcome.setdefault("processor_seconds", {})[key(part)] = round(time.process_time() - start)
         records.write(outcome, options.output)
-        print(f"{key(part)}: {outcome['seconds'][key(part)]} s", file=sys.stderr)
+        print(f"{key(part)}: {outcome['processor_seconds'][key(part)]} s", file=sys.stderr)
     text = tables.render(records.read(options.output))  # what is shown is what the file holds
     print(text)
     if options.write:

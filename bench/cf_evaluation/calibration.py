@@ -59,6 +59,7 @@ def _rates(
     alarms = np.array([(result.anomaly_score or 0.0) > INCIDENT_ALARM for result in results])
     onsets = np.array([result.onset is not None for result in results])
     units = np.array(row_numbers), np.array(column_numbers)
+    tokens = np.array([np.mean([sample.tokens for sample in tested[at].samples]) for at in column_numbers])
     outcome: dict[str, Any] = {
         "network": network,
         "groups": groups,
@@ -68,24 +69,28 @@ def _rates(
         "recordings": len(results),
         "sites": len(names),
         "smallest_p": float(np.nanmin(p)),
-        "levels": [_level(p, level, names, *units) for level in LEVELS],
+        "levels": [_level(p, level, names, tokens, *units) for level in LEVELS],
     }
     for name, hits in (("any_site_flagged", flagged), ("incident_alarm", alarms), ("onset", onsets)):
         outcome[name] = {"rate": float(hits.mean()), "interval": two_way_interval(hits.astype(float), *units)}
     return outcome
 
 
-def _level(p: np.ndarray, level: float, names: list[str], rows: np.ndarray, columns: np.ndarray) -> dict[str, Any]:
+def _level(
+    p: np.ndarray, level: float, names: list[str], tokens: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> dict[str, Any]:
     hit = np.where(np.isfinite(p), p <= level, np.nan)
     by_recording = np.nanmean(hit, axis=1)
     by_site = np.nanmean(hit, axis=0)
     by_baseline = [float(by_recording[rows == number].mean()) for number in np.unique(rows)]
+    third = np.searchsorted(np.quantile(tokens, [1 / 3, 2 / 3]), tokens)
     worst = int(np.argmax(by_site))
     return {
         "nominal": level,
         "rate": float(by_recording.mean()),
         "interval": two_way_interval(by_recording, rows, columns),
         "by_baseline": by_baseline,
+        "by_length": [float(by_recording[third == part].mean()) for part in range(3)],  # shortest third first
         "worst_site": names[worst],
         "worst_site_rate": float(by_site[worst]),
         "by_site": {name: float(rate) for name, rate in zip(names, by_site, strict=True)},

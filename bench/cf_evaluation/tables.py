@@ -60,8 +60,8 @@ def _head(outcome: dict[str, Any]) -> str:
     methods = ", ".join(environment["methods"])
     lines = [f"Methods: {methods}. Python {environment['python']}, torch {environment['torch']}."]
     lines += [f"`{name}`: {note}." for name, note in sorted(outcome.get("networks", {}).items())]
-    seconds = sum(outcome.get("seconds", {}).values())
-    lines.append(f"The run took {seconds / 60:.0f} minutes on one thread.")
+    spent = [f"{name} {seconds / 60:.0f}" for name, seconds in sorted(outcome.get("processor_seconds", {}).items())]
+    lines.append(f"Minutes of processor time, one thread: {', '.join(spent)}.")
     if environment["quick"]:
         lines.append("**Quick run: too small to judge by.**")
     return "  \n".join(lines)
@@ -112,7 +112,8 @@ def _fault_cells(real: dict[str, Any], fault: str) -> list[str]:
 def _calibration(rows: list[Row]) -> str:
     header = [
         "network", "groups", "prompts", "baselines × recordings", "at 1 %", "at 2.3 %", "baselines' range at 2.3 %",
-        "worst site at 2.3 %", "any site flagged", "incident > 0.8", "onset",
+        "shortest / middle / longest third at 2.3 %", "worst site at 2.3 %", "any site flagged", "incident > 0.8",
+        "onset",
     ]  # fmt: skip
     text = (
         "Clean recordings, of prompts that no baseline saw: share of sites at or below the nominal p-value, with 95 % "
@@ -128,6 +129,7 @@ def _calibration_cells(row: Row) -> list[str]:
         row["network"], str(row["groups"]), str(row["incident_groups"]),
         f"{row['baselines']} × {row['recordings'] // row['baselines']}",
         _with_interval(one), _with_interval(two), f"{min(by_baseline):.1%}–{max(by_baseline):.1%}",
+        " / ".join(f"{rate:.1%}" for rate in two["by_length"]),
         f"{two['worst_site']} {two['worst_site_rate']:.1%}",
         *(_with_interval(row[name]) for name in ("any_site_flagged", "incident_alarm", "onset")),
     ]  # fmt: skip
