@@ -1,0 +1,1 @@
+"""The parts of `python -m bench cf_quality`: one module an experiment, results as plain JSON values."""
