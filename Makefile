@@ -23,7 +23,7 @@ CONSTRAINTS := ci/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell sed -n 's/^torch==/&/p' $(CONSTRAINTS))
 TORCH_SOURCE := $(VENV)/.torch-index
-SOURCES := pyproject.toml $(CONSTRAINTS) CMakeLists.txt $(shell find csrc -type f -name '*.[ch]pp')
+SOURCES := pyproject.toml $(CONSTRAINTS) CMakeLists.txt $(shell find csrc cmake -type f ! -path '*/corpus/*')
 
 # cmake and ninja come from the environment; nothing needs to be installed by hand but Python, make and a C++ compiler.
 export PATH := $(BIN):$(PATH)

@@ -80,6 +80,16 @@ def share_of_reading(case: Case, threads: int) -> float | None:
     return None if entry is None or not readers else 100 * entry.rate / max(readers)
 
 
+def share_of(other: str) -> Value:
+    """Percent of another's rate."""
+
+    def value(case: Case, threads: int) -> float | None:
+        entry, reader = case.find("cpp", threads), case.find(other)
+        return None if entry is None or reader is None else 100 * entry.rate / reader.rate
+
+    return value
+
+
 def share_of_copying(name: str) -> Value:
     """Percent of the rate at which the GPU copies memory, read and written bytes counted."""
 
@@ -135,8 +145,9 @@ CPU_BARS: Final = (
     *_windows("entropy_windows, bytes"),
     *_windows("entropy_windows, exponent bytes"),
     Bar("entropy_windows, 16 symbols", "entropy_windows, 16 symbols", 2.5, "G symbols/s", rate(1e9)),
+    Bar("fused quantize + codelength: share of np.sum's rate", "codelength, fused", 60, "%", share_of("read: np.sum")),
     Bar(
-        "fused quantize + codelength: share of the memory read rate",
+        "fused quantize + codelength: share of the fastest reader's rate",
         "codelength, fused",
         60,
         "%",

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
+#include <limits>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -74,7 +75,7 @@ class InsideBody {
   bool before_;
 };
 
-// One call of parallel_for: the ranges that are left, and the first exception.
+// One call of parallel_for: the ranges that are left, and the exception of the first range that failed.
 class Job {
  public:
   Job(std::int64_t items, std::int64_t ranges, const Body& body)
@@ -88,7 +89,11 @@ class Job {
         body_(begin(range), begin(range + 1));
       } catch (...) {
         const std::lock_guard lock(mutex_);
-        if (!failure_) failure_ = std::current_exception();
+        // Ranges are handed out in order, so that the first one that fails is always among those that ran.
+        if (range < failed_) {
+          failed_ = range;
+          failure_ = std::current_exception();
+        }
         next_ = ranges_;
       }
     }
@@ -108,6 +113,7 @@ class Job {
   const Body& body_;
   std::atomic<std::int64_t> next_{0};
   std::mutex mutex_;
+  std::int64_t failed_ = std::numeric_limits<std::int64_t>::max();
   std::exception_ptr failure_;
 };
 
