@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import HealthCheck, settings
+from importlib.util import find_spec
+from pathlib import Path
 
-# No deadlines: the machines that run this are shared, and the first call of a numba function compiles it.
-settings.register_profile("default", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=1000)
-settings.load_profile("default")
+import pytest
+
+# A machine with a GPU and no package index may lack it; `make test` installs it.
+PROPERTIES = find_spec("hypothesis") is not None
+
+if PROPERTIES:
+    from hypothesis import HealthCheck, settings
+
+    # No deadlines: the machines that run this are shared, and the first call of a numba function compiles it.
+    settings.register_profile("default", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=1000)
+    settings.load_profile("default")
+
+
+def pytest_report_header() -> str | None:
+    return None if PROPERTIES else "hypothesis is not installed: modules with property tests are left out"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what cannot be imported without Hypothesis."""
+    if PROPERTIES or not collection_path.name.startswith("test_"):
+        return None
+    return "from hypothesis import" in collection_path.read_text() or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
