@@ -128,7 +128,7 @@ Bytes encode_everywhere(std::span<const std::uint8_t> data, mf::Element element,
     if (!first) first = std::move(stream);
     else expect(stream == *first, "every instruction set makes the same stream");
   }
-  expect(first->size() <= data.size() + 24 + 12, "a stream is hardly longer than its data");
+  expect(first->size() <= data.size() + 24 + 13, "a stream is hardly longer than its data");
   return *first;
 }
 
