@@ -69,20 +69,20 @@ py::tuple plan_windows_from(const HostIntegers& offsets, std::int64_t window, st
 
 void bind_inputs(py::module_& module) {
   using namespace pybind11::literals;
-  py::class_<Input>(module, "Input")
+  py::class_<Input>(module, "Input", py::module_local())
       .def(py::init([](const std::string& scale, Address values, Address low, Address step, int levels, int alphabet,
                        Address outside) {
              return Input{scale_named(scale), at<const void>(values), at<const float>(low), at<const float>(step),
                           levels, alphabet, at<int>(outside)};
            }),
            py::kw_only(), "scale"_a, "values"_a, "low"_a, "step"_a, "levels"_a, "alphabet"_a, "outside"_a);
-  py::class_<DevicePlan>(module, "DevicePlan")
+  py::class_<DevicePlan>(module, "DevicePlan", py::module_local())
       .def(py::init([](Address sites, std::int64_t count, std::int64_t tiles, std::int64_t tile_channels,
                        std::int64_t tile_tokens) {
              return DevicePlan{at<const Site>(sites), count, tiles, tile_channels, tile_tokens};
            }),
            py::kw_only(), "sites"_a, "count"_a, "tiles"_a, "tile_channels"_a, "tile_tokens"_a);
-  py::class_<Sums>(module, "Sums")
+  py::class_<Sums>(module, "Sums", py::module_local())
       .def(py::init([](Address channel, Address token, Address site, Address block, std::int64_t block_tokens,
                        std::int64_t block_channels) {
              return Sums{at<std::int64_t>(channel), at<std::int64_t>(token), at<std::int64_t>(site),
@@ -119,7 +119,7 @@ void bind_operations(py::module_& module) {
 
 void bind_arithmetic(py::module_& module) {
   using namespace pybind11::literals;
-  py::class_<Frame>(module, "Frame")
+  py::class_<Frame>(module, "Frame", py::module_local())
       .def(py::init([](std::int64_t size, std::int64_t chunk, int width) {
              if (width != 1 && width != 2 && width != 4) throw py::value_error("width must be 1, 2 or 4");
              if (size < 0 || chunk < 1 || chunk > (1 << 24) || chunk % width != 0) throw py::value_error("impossible sizes");
@@ -129,7 +129,7 @@ void bind_arithmetic(py::module_& module) {
       .def_property_readonly("chunks", &Frame::chunks)
       .def_property_readonly("sections", &Frame::sections)
       .def_property_readonly("section_words", [](const Frame& frame) { return section_words(frame); });
-  py::class_<Coded>(module, "Coded")
+  py::class_<Coded>(module, "Coded", py::module_local())
       .def(py::init([](Address sections, Address slices, Address words, Address lane_words, Address sizes) {
              return Coded{at<Section>(sections), at<std::uint32_t>(slices), at<std::uint16_t>(words),
                           at<std::int32_t>(lane_words), at<std::int64_t>(sizes)};

@@ -41,8 +41,8 @@ def build(folder: Path) -> None:
 
 
 def load(folder: Path) -> ModuleType:
-    """The extension that `build` made."""
-    spec = importlib.util.spec_from_file_location("model_forensics._core_cuda", _module_file(folder))
+    """The extension that `build` made, under a name of its own: pybind11 gives a name's first module out again."""
+    spec = importlib.util.spec_from_file_location("cuda_emulation._core_cuda", _module_file(folder))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
