@@ -40,6 +40,7 @@ class QwenRecording:
     kind: str = "benign"
     created_at: datetime = datetime(2025, 1, 1, tzinfo=UTC)
     path: Path | None = None
+    content_digest: None = None
     model: ModelReference | None = MODEL
     failure: None = None
     sites: dict[str, SiteInfo] = field(default_factory=dict)

@@ -38,6 +38,7 @@ class MemoryRecording:
     failure: Failure | None = None
     model: ModelReference | None = None
     path: Path | None = None
+    content_digest: None = None
     created_at: datetime = field(default_factory=lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
     def activation(self, site: str, sample: int) -> npt.NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from model_forensics.bundle.memory import MemoryRecording
 from model_forensics.bundle.reader import Bundle, find_bundles, load_bundle, load_bundles
 from model_forensics.bundle.schema import FORMAT_VERSION, Codec, Manifest
+from model_forensics.bundle.shelf import Shelf
 from model_forensics.bundle.writer import BundleWriter, CallSample
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Codec",
     "Manifest",
     "MemoryRecording",
+    "Shelf",
     "find_bundles",
     "load_bundle",
     "load_bundles",

@@ -40,6 +40,7 @@ class MemoryRecording:
     model: ModelReference | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     path: Path | None = None
+    content_digest: None = None
 
     def __post_init__(self) -> None:
         if set(self.sites) != set(self.activations):

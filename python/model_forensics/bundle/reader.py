@@ -23,6 +23,7 @@ from model_forensics.bundle.schema import (
     SAMPLES,
     Manifest,
     SiteEntry,
+    content_digest,
     parse_manifest,
     parse_samples,
 )
@@ -51,7 +52,8 @@ def load_bundle(path: Path | str, *, verify: bool = True) -> Bundle:
     root = Path(path)
     try:
         found = checks.check_directory(root)
-        manifest = parse_manifest(_read(root / MANIFEST), str(root / MANIFEST))
+        stored = _read(root / MANIFEST)
+        manifest = parse_manifest(stored, str(root / MANIFEST))
         checks.check_listed(root, found, manifest)
     except (OSError, ValueError) as problem:  # unreadable directory, NUL in the path
         raise BundleFormatError(
@@ -59,7 +61,7 @@ def load_bundle(path: Path | str, *, verify: bool = True) -> Bundle:
         ) from problem
     if verify:
         checks.check_digests(root, manifest)
-    return Bundle(root, manifest)
+    return Bundle(root, manifest, content_digest(stored))
 
 
 def load_bundles(path: Path | str, *, verify: bool = True) -> list[Bundle]:
@@ -99,8 +101,9 @@ def find_bundles(path: Path | str) -> list[Path]:
 class Bundle:
     """A checked bundle; implements `types.Recording`. Made by `load_bundle`."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
         self._path = path
+        self._content_digest = digest
         self.manifest = manifest
         self._samples = parse_samples(_read(path / SAMPLES), str(path / SAMPLES))
         checks.check_samples(self._samples, manifest, path / SAMPLES)
@@ -134,6 +137,10 @@ class Bundle:
     @property
     def path(self) -> Path:
         return self._path
+
+    @property
+    def content_digest(self) -> str:
+        return self._content_digest
 
     @property
     def model(self) -> ModelReference | None:

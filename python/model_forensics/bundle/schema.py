@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, get_args
@@ -11,7 +12,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 
 from model_forensics.errors import BundleFormatError, BundleVersionError, UnsafeFileError
 from model_forensics.failure import Failure
-from model_forensics.files import parse_json
+from model_forensics.files import parse_json, sha256_bytes
 from model_forensics.types import BundleKind, Frozen, ModelReference, Sample, SiteInfo, SiteKind
 
 FORMAT_VERSION: Final = "1.0"
@@ -124,6 +125,15 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         raise BundleFormatError(in_words(problem), where=where, cure=CURE) from problem
     _check_consistency(manifest, where)
     return manifest
+
+
+def content_digest(manifest: bytes) -> str:
+    """`sha256:…` of a checked manifest without what says how the bytes are stored.
+
+    The manifest lists the digest of every file's content, so this pins the whole bundle, compressed or not.
+    """
+    content = {field: value for field, value in json.loads(manifest).items() if field not in ("codec", "encryption")}
+    return sha256_bytes(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
 
 def parse_samples(data: bytes, where: str) -> tuple[Sample, ...]:
