@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_forensics import cf, report, sources
-from model_forensics.bundle import MemoryRecording, find_bundles, load_bundle, load_bundles
+from model_forensics.bundle import MemoryRecording, find_bundles, load_bundle
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
 from model_forensics.errors import InputRefused, ResultsError, UsageError
@@ -25,7 +25,7 @@ from model_forensics.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -142,10 +142,27 @@ class RCAPipeline:
         self._progress("triage", len(paths), len(paths))
         return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
 
-    def build_baseline(self, directory: str | Path, output: str | Path, *, overwrite: bool = False) -> Baseline:
-        """Fits a baseline from a benign bundle or a directory of them, and saves it."""
-        recordings = sources.benign_only(load_bundles(Path(directory)), Path(directory))
-        baseline = cf.fit_baseline(recordings, self.config.modules.cf)
+    def build_baseline(
+        self, places: str | Path | Sequence[str | Path], output: str | Path, *, overwrite: bool = False
+    ) -> Baseline:
+        """Fits a baseline and saves it.
+
+        Args:
+            places: what to fit: benign bundles, directories of them, and fitted baselines, which stand for the bundles
+                that they were fitted from. So baselines are combined and extended, exactly as if fitted at once.
+            output: where the baseline goes.
+            overwrite: replace a directory that is there, also one of `places` that is a baseline.
+
+        Raises:
+            UsageError: the output exists, or would replace or alter what is fitted.
+            BaselineError: nothing benign is there, a source of a baseline is missing or altered, or what is there does
+                not belong to one model.
+            BundleError: a bundle is broken.
+        """
+        listed = [Path(place) for place in ([places] if isinstance(places, str | Path) else places)]
+        parts, recordings = sources.open_benign(listed)
+        sources.check_baseline_output(Path(output), listed, recordings, overwrite=overwrite)
+        baseline = cf.Baseline.combine(parts, recordings, self.config.modules.cf)
         baseline.save(Path(output), overwrite=overwrite)
         return baseline
 

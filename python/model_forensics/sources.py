@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_forensics.bundle import load_bundle, load_bundles
-from model_forensics.cf import Baseline, fit_baseline
-from model_forensics.errors import BaselineError, ModelError, StorageError, UsageError, WeightsMismatch
+from model_forensics.bundle import Shelf, load_bundle, load_bundles
+from model_forensics.cf import Baseline, fit_baseline, missing_sources
+from model_forensics.errors import BaselineError, BundleError, ModelError, StorageError, UsageError, WeightsMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_forensics.cf import Source
     from model_forensics.config import Config
     from model_forensics.models import Model
     from model_forensics.types import Recording
@@ -57,6 +58,73 @@ def open_baseline(
     else:
         recordings = tuple(source) if isinstance(source, list | tuple) else (source,)  # type: ignore[assignment]
     return BenignSource(fit_baseline(benign_only(recordings, path), config.modules.cf), recordings, path)
+
+
+def open_benign(places: Sequence[Path]) -> tuple[list[Baseline], list[Recording]]:
+    """What is at these places: the fitted baselines, and the benign recordings of bundles and directories of them.
+
+    A fitted baseline stands for the bundles that it was fitted from, which are among the recordings too. They are
+    looked for among the bundles at the other places, by their ids, and then where they were. Bundles are opened when
+    they are read, so that memory hardly grows with their number; see `bundle.Shelf`.
+
+    Raises:
+        BaselineError: nothing benign is there, or a source of a fitted baseline is missing or altered.
+        BundleError: a bundle is broken.
+    """
+    shelf = Shelf()
+    parts: list[Baseline] = []
+    recordings: list[Recording] = []
+    for place in places:
+        if (place / BASELINE_FILE).is_file():
+            parts.append(Baseline.load(place))
+        else:
+            recordings += benign_only(shelf.add(place), place)
+    for source in missing_sources(parts, recordings):
+        recordings += benign_only([_open_source(source, shelf)], None)
+    return parts, recordings
+
+
+def _open_source(source: Source, shelf: Shelf) -> Recording:
+    """The bundle that a baseline was fitted from, at the first place where it is and is unaltered.
+
+    Raises:
+        BaselineError: there is none.
+    """
+    problems = []
+    for place in map(Path, source.places):
+        try:
+            (recording,) = shelf.add(place) if (place / "manifest.json").exists() else [None]
+        except BundleError as problem:
+            problems.append(str(problem))
+            continue
+        if recording is not None and recording.content_digest == source.content_digest:
+            return recording
+        problems.append(f"{place} {'holds nothing' if recording is None else 'holds another bundle'}")
+    raise BaselineError(
+        f"bundle {source.bundle_id!r}, which a baseline was fitted from, is not found unaltered: {'; '.join(problems)}",
+        where=source.places[0],
+        cure="Give the unaltered bundle, or the directory that holds it, along with the baseline",
+    )
+
+
+def check_baseline_output(
+    output: Path, places: Sequence[Path], recordings: Sequence[Recording], *, overwrite: bool
+) -> None:
+    """Refuse an output that is there, and one that would replace or alter what is fitted; before the work.
+
+    One of `places` may be replaced by its successor, when it is a baseline.
+
+    Raises:
+        UsageError: names what is in the way.
+    """
+    target = output.resolve()
+    if target.exists() and not overwrite:
+        raise UsageError("already exists", where=output, cure="Choose another name, or ask to overwrite it")
+    bundles = [recording.path.resolve() for recording in recordings if recording.path is not None]
+    replaced = [place for place in map(Path.resolve, places) if place != target] + bundles
+    for place in replaced:
+        if place.is_relative_to(target) or (place in bundles and target.is_relative_to(place)):
+            raise UsageError(f"would replace or alter {place}", where=output, cure="Choose a place outside of it")
 
 
 def benign_only(recordings: Sequence[Recording], path: Path | None) -> Sequence[Recording]:

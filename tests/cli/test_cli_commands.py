@@ -99,6 +99,30 @@ def test_build_baseline_from_what_is_not_benign(run, data, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_build_baseline_combines_and_extends(run, case, edit_manifest, tmp_path):
+    shutil.copytree(case / "benign", case / "more")
+    lines = (case / "more" / "samples.jsonl").read_text().replace('"group":"', '"group":"other-')
+    (case / "more" / "samples.jsonl").write_text(lines)
+    edit_manifest(case / "more", lambda manifest: manifest.update(bundle_id="more"))
+    arguments = ["--samples", "6", "--methods", "arithmetic"]
+
+    def build(*sources):
+        done = run("build-baseline", *sources, "--output", tmp_path / "b", "--force", *arguments)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    at_once = build(case / "benign", case / "more")
+    assert build(case / "benign") != at_once
+    assert build(tmp_path / "b", case / "more") == at_once
+    shutil.rmtree(case / "more")
+    done = run("build-baseline", tmp_path / "b", "--output", tmp_path / "c")
+    assert done.exit_code == 3
+    assert str(case / "more") in done.stderr
+    assert "along with the baseline" in done.stderr
+    assert not (tmp_path / "c").exists()
+    assert run("build-baseline", "--output", tmp_path / "c").exit_code == 2
+
+
 def test_validate_fix_holds(run, data, analyzed):
     done = run("validate-fix", analyzed[0], "--model", data / "model", "--format", "json")
     assert done.exit_code == 0, done.output

@@ -12,10 +12,11 @@ import numpy as np
 
 from model_forensics.cf import store
 from model_forensics.cf.calibration import Calibration, calibrate
-from model_forensics.cf.compatibility import check_models, family_name, merge_layout
-from model_forensics.cf.features.table import COLUMN, COLUMNS, Measured, measure
+from model_forensics.cf.compatibility import SiteForms, common_model, family_name, merge_layout, site_forms
+from model_forensics.cf.features.table import COLUMN, COLUMNS, WHOLE, Measured, measure
 from model_forensics.cf.fitting import choose_samples, cross_fit, models_of, sum_moments
 from model_forensics.cf.moments import ChannelModel, Moments
+from model_forensics.cf.origin import Source, distinct, missing_sources, sources_of
 from model_forensics.cf.planes import Entries, Floats, Layout
 from model_forensics.cf.standardise import site_families
 from model_forensics.errors import BaselineError
@@ -49,6 +50,8 @@ class Baseline:
         window: symbols in an entropy window.
         nonfinite: site → NaN and Inf values met while fitting; such values were masked out.
         warnings: what a reader of any result against this baseline should know.
+        forms: [sites], dtypes and layouts in which benign runs recorded them.
+        sources: the bundles that it was fitted from, by bundle id; None where some were recordings in memory.
     """
 
     model: ModelReference | None
@@ -61,6 +64,8 @@ class Baseline:
     window: int
     nonfinite: dict[str, int]
     warnings: tuple[str, ...]
+    forms: tuple[SiteForms, ...]
+    sources: tuple[Source, ...] | None
     _calibrations: dict[tuple[str, ...], Calibration] = field(default_factory=dict, repr=False, compare=False)
     _medians: dict[tuple[int, ...], Floats] = field(default_factory=dict, repr=False, compare=False)
 
@@ -74,7 +79,7 @@ class Baseline:
 
     @cached_property
     def baseline_id(self) -> str:
-        """Digest of everything that decides scores."""
+        """Digest of everything but the places of its sources."""
         return store.content_digest(self)
 
     @cached_property
@@ -91,8 +96,14 @@ class Baseline:
         return self._calibrations[key]
 
     def measure(self, entries: Entries, methods: Sequence[str]) -> Measured:
-        """One sample under the baseline's models."""
-        return measure(entries, self.models, self.layout, methods, self.window)
+        """One sample under the baseline's models.
+
+        What counts all tokens together is NaN where benign runs had one token only: nothing is known of later ones.
+        """
+        measured = measure(entries, self.models, self.layout, methods, self.window)
+        unknown = (entries.rows > 1) & (self.moments[1].rows == 0)
+        measured.table[np.ix_(unknown, [COLUMN[name] for name in WHOLE])] = np.nan
+        return measured
 
     def median_bits(self, columns: tuple[int, ...]) -> Floats:
         """[sites] median over benign samples of columns in bits; NaN where none was measured."""
@@ -108,6 +119,13 @@ class Baseline:
         numbers = np.array([names.index(name) for name in self.group_names])
         seen = [(self.tokens[numbers == number] > 0).any(axis=0) for number in range(len(names))]
         result: np.ndarray = np.sum(seen, axis=0).astype(np.int64)
+        return result
+
+    @cached_property
+    def valueless(self) -> np.ndarray:
+        """[sites] bool: benign runs recorded no finite value other than zero."""
+        first, later = self.moments
+        result: np.ndarray = np.add.reduceat(first.count + later.count, self.layout.offsets[:-1]) == 0
         return result
 
     @cached_property
@@ -157,6 +175,28 @@ class Baseline:
         """
         return store.load(Path(directory), Baseline)
 
+    @staticmethod
+    def combine(parts: Sequence[Baseline], recordings: Sequence[Recording], config: ForensicsConfig) -> Baseline:
+        """The baseline of all that the parts were fitted from and of new recordings: bit for bit what fitting all at
+        once gives, in whatever order.
+
+        Args:
+            parts: fitted from bundles, with whatever configuration.
+            recordings: all sources of all parts, opened (`RCAPipeline.build_baseline` finds and opens them), and any
+                others, which are added.
+            config: of the new baseline; every sample of every source is a candidate again.
+
+        Raises:
+            BaselineError: as `fit_baseline`, or a source is not there, or is another bundle than was fitted.
+        """
+        for source in missing_sources(parts, recordings):
+            raise BaselineError(
+                f"bundle {source.bundle_id!r}, which a part was fitted from, is not among the recordings",
+                where=source.places[0],
+                cure="Open it and hand it in, or use RCAPipeline.build_baseline, which does",
+            )
+        return fit_baseline(recordings, config)
+
 
 def nanmedian_rows(values: Floats) -> Floats:
     """Median of each row without NaN; NaN for rows without a value (np.nanmedian warns there)."""
@@ -169,15 +209,18 @@ def nanmedian_rows(values: Floats) -> Floats:
 def fit_baseline(recordings: Sequence[Recording], config: ForensicsConfig) -> Baseline:
     """Fit a baseline in two streaming passes; see `fitting` for its memory.
 
+    Args:
+        recordings: in any order; a bundle that is there twice counts once.
+
     Raises:
-        BaselineError: no recording, no sample, no value, or recordings of different models or shapes.
+        BaselineError: no recording, no sample, no value, recordings of different models or shapes, or different
+            recordings with one bundle id.
     """
     cure = "Record benign runs, with Recorder.benign or BundleWriter"
     if not recordings:
         raise BaselineError("there is no benign recording to fit a baseline from", cure=cure)
-    model = next((recording.model for recording in recordings if recording.model is not None), None)
-    for recording in recordings:
-        check_models(model, recording.model, str(recording.path or recording.bundle_id))
+    recordings = distinct(recordings)
+    model = common_model(recordings)
     layout = merge_layout(recordings)
     chosen = choose_samples(recordings, config.baseline_samples)
     if not chosen or not len(layout):
@@ -188,6 +231,8 @@ def fit_baseline(recordings: Sequence[Recording], config: ForensicsConfig) -> Ba
         raise BaselineError("the benign recordings hold no finite value other than zero", cure=cure)
     methods = tuple(config.compression_methods)
     tables = cross_fit(chosen, layout, moments, methods, config.entropy_window)
+    forms = site_forms({item.recording.bundle_id: item.recording for item in chosen}.values(), layout)
+    tables[:, [len(seen.layouts) > 1 for seen in forms]] = np.nan  # must teach other sites nothing either
     return Baseline(
         model=model,
         layout=layout,
@@ -200,6 +245,8 @@ def fit_baseline(recordings: Sequence[Recording], config: ForensicsConfig) -> Ba
         window=config.entropy_window,
         nonfinite=nonfinite,
         warnings=_warnings(recordings, nonfinite),
+        forms=forms,
+        sources=sources_of(recordings, chosen),
     )
 
 

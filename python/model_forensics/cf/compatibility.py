@@ -8,10 +8,32 @@ from typing import TYPE_CHECKING
 
 from model_forensics.cf.planes import Layout
 from model_forensics.errors import BaselineError
-from model_forensics.types import ModelReference, SiteInfo, VersionDifference
+from model_forensics.types import Frozen, ModelReference, SiteInfo, VersionDifference
 
 if TYPE_CHECKING:
     from model_forensics.types import Recording
+
+
+class SiteForms(Frozen):
+    """In which forms benign runs recorded one site."""
+
+    dtypes: tuple[str, ...]
+    layouts: tuple[str, ...]
+
+    def dtype_difference(self, info: SiteInfo) -> str | None:
+        """In words, when benign runs never recorded this dtype."""
+        if not self.dtypes or info.dtype in self.dtypes:
+            return None
+        return f"recorded as {info.dtype}, in the baseline as {' and '.join(self.dtypes)}"
+
+    def layout_difference(self, info: SiteInfo) -> str | None:
+        """Why the site cannot be judged: an entry that was not recorded is absent, and in a dense recording none is."""
+        if len(self.layouts) > 1:
+            return "recorded dense in some benign runs and sparse in others, which cannot be compared"
+        if self.layouts and info.layout not in self.layouts:
+            return f"recorded {info.layout}, in the baseline {self.layouts[0]}, which cannot be compared"
+        return None
+
 
 MUST_AGREE = ("architecture", "family", "layers", "width", "tokenizer_digest")
 
@@ -32,6 +54,23 @@ def check_models(one: ModelReference | None, other: ModelReference | None, where
                 where=where,
                 cure="Use a baseline recorded from the same model and tokenizer",
             )
+
+
+def common_model(recordings: Sequence[Recording]) -> ModelReference | None:
+    """The first recording's model, with what that one lacks of the fields that must agree taken from the others.
+
+    Raises:
+        BaselineError: recordings of another architecture or tokeniser than earlier ones.
+    """
+    common: ModelReference | None = None
+    for recording in recordings:
+        check_models(common, recording.model, str(recording.path or recording.bundle_id))
+        if common is None or recording.model is None:
+            common = common or recording.model
+        else:
+            lacking = [field for field in MUST_AGREE if getattr(common, field) is None]
+            common = common.model_copy(update={field: getattr(recording.model, field) for field in lacking})
+    return common
 
 
 def check_sites(layout: Layout, sites: Iterable[SiteInfo], where: str) -> None:
@@ -69,6 +108,20 @@ def merge_layout(recordings: Sequence[Recording]) -> Layout:
                 seen[name] = info
                 insert_at += 1
     return Layout(tuple(merged))
+
+
+def site_forms(recordings: Iterable[Recording], layout: Layout) -> tuple[SiteForms, ...]:
+    """[sites]"""
+    dtypes: list[set[str]] = [set() for _ in layout.sites]
+    layouts: list[set[str]] = [set() for _ in layout.sites]
+    for recording in recordings:
+        for name, info in recording.sites.items():
+            dtypes[layout.index[name]].add(info.dtype)
+            layouts[layout.index[name]].add(info.layout)
+    return tuple(
+        SiteForms(dtypes=tuple(sorted(seen)), layouts=tuple(sorted(forms)))
+        for seen, forms in zip(dtypes, layouts, strict=True)
+    )
 
 
 def version_difference(

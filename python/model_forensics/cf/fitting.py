@@ -1,7 +1,8 @@
 """Two streaming passes over benign recordings: channel moments, then cross-fitted feature tables.
 
-Memory: the moments of all groups plus those of one fold (10 float64 per channel and position class), one sample's
-values, and one feature table per sample; it does not grow with the length of the recordings.
+Memory stays below 256 bytes for each value of the longest sample, 1 KiB for each channel and 4 tables of float64
+[sites, columns] for each chosen sample, and a MiB: it does not grow with the number or length of recordings beyond the
+samples that are chosen (`baseline_samples`). What the recordings themselves hold comes on top; see `bundle.Shelf`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Chosen:
 def choose_samples(recordings: Sequence[Recording], limit: int) -> list[Chosen]:
     """At most `limit` samples, balanced over groups, independent of the order of recordings.
 
-    Groups take turns; inside a group the order is that of a digest of (bundle id, sample id).
+    Groups take turns; inside a group the order is that of a digest of (bundle id, sample id). So a sample that is left
+    out of some recordings is also left out when there are more of them, with the same limit.
     """
     groups: dict[str, list[tuple[str, Chosen]]] = defaultdict(list)
     for recording in recordings:

@@ -1,4 +1,4 @@
-"""A baseline on disk, format 1.0: `baseline.json` and `baseline.safetensors`, versioned and digest-checked."""
+"""A baseline on disk, format 2.0: `baseline.json` and `baseline.safetensors`, versioned and digest-checked."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError
 
+from model_forensics.cf.compatibility import SiteForms
 from model_forensics.cf.features.table import COLUMNS
 from model_forensics.cf.moments import Moments
+from model_forensics.cf.origin import Source
 from model_forensics.cf.planes import Layout
 from model_forensics.errors import BaselineError
-from model_forensics.files import atomic_directory, open_safetensors, read_json, sha256_file, write_safetensors
+from model_forensics.files import (
+    atomic_directory,
+    dump_json,
+    open_safetensors,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_safetensors,
+)
 from model_forensics.types import Frozen, ModelReference, SiteInfo
 
 if TYPE_CHECKING:
     from model_forensics.cf.baseline import Baseline
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "2.0"
 MANIFEST = "baseline.json"
 TENSORS = "baseline.safetensors"
 CURE = "Build the baseline again with model-forensics build-baseline"
@@ -38,13 +48,16 @@ class Manifest(Frozen):
     baseline_id: str
     model: ModelReference | None
     sites: tuple[SiteInfo, ...] = Field(min_length=1)
+    forms: tuple[SiteForms, ...]
     columns: tuple[str, ...]
     group_names: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)
     window: int = Field(ge=16)
     nonfinite: dict[str, int]
     warnings: tuple[str, ...]
+    sources: tuple[Source, ...] | None
     tensors_sha256: str
+    checksum: str  # of all the rest of this file
 
 
 def group_digest(name: str) -> str:
@@ -64,11 +77,12 @@ def content_digest(baseline: Baseline) -> str:
 def save(baseline: Baseline, directory: Path, *, overwrite: bool) -> None:
     with atomic_directory(directory, overwrite=overwrite) as temporary:
         write_safetensors(temporary / TENSORS, _arrays(baseline))
-        manifest = Manifest.model_validate(
-            _description(baseline)
-            | {"baseline_id": baseline.baseline_id, "tensors_sha256": sha256_file(temporary / TENSORS)}
-        )
-        (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        content = _description(baseline) | {
+            "baseline_id": baseline.baseline_id,
+            "sources": _stored_sources(baseline, directory),
+            "tensors_sha256": sha256_file(temporary / TENSORS),
+        }
+        (temporary / MANIFEST).write_bytes(dump_json(content | {"checksum": _checksum(content)}))
 
 
 def load(directory: Path, make: Callable[..., Baseline]) -> Baseline:
@@ -90,6 +104,8 @@ def load(directory: Path, make: Callable[..., Baseline]) -> Baseline:
         window=manifest.window,
         nonfinite=manifest.nonfinite,
         warnings=manifest.warnings,
+        forms=manifest.forms,
+        sources=_loaded_sources(manifest, directory),
     )
     if baseline.baseline_id != manifest.baseline_id:
         raise BaselineError("its content differs from its baseline_id", where=directory / MANIFEST, cure=CURE)
@@ -109,10 +125,14 @@ def _read_manifest(path: Path) -> Manifest:
         first = problem.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise BaselineError(f"field {key}: {first['msg']}", where=path, cure=CURE) from problem
+    if manifest.checksum != _checksum(content):
+        raise BaselineError("its content differs from its checksum", where=path, cure=CURE)
     if manifest.columns != COLUMNS:
         raise BaselineError("it holds other measurements than this release computes", where=path, cure=CURE)
     if any(info.features < 1 for info in manifest.sites) or len({i.name for i in manifest.sites}) < len(manifest.sites):
         raise BaselineError("a site is listed twice or has no features", where=path, cure=CURE)
+    if len(manifest.forms) != len(manifest.sites):
+        raise BaselineError(f"{len(manifest.forms)} forms of {len(manifest.sites)} sites", where=path, cure=CURE)
     return manifest
 
 
@@ -150,13 +170,34 @@ def _description(baseline: Baseline) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "model": None if baseline.model is None else baseline.model.model_dump(mode="json"),
         "sites": [info.model_dump(mode="json") for info in baseline.layout.sites],
+        "forms": [forms.model_dump(mode="json") for forms in baseline.forms],
         "columns": list(COLUMNS),
         "group_names": list(baseline.group_names),
         "methods": list(baseline.methods),
         "window": baseline.window,
         "nonfinite": baseline.nonfinite,
         "warnings": list(baseline.warnings),
+        "sources": None
+        if baseline.sources is None
+        else [source.model_dump(mode="json", exclude={"places"}) for source in baseline.sources],
     }
+
+
+def _stored_sources(baseline: Baseline, directory: Path) -> list[dict[str, Any]] | None:
+    if baseline.sources is None:
+        return None
+    return [source.stored_in(directory.resolve()).model_dump(mode="json") for source in baseline.sources]
+
+
+def _loaded_sources(manifest: Manifest, directory: Path) -> tuple[Source, ...] | None:
+    if manifest.sources is None:
+        return None
+    return tuple(source.loaded_from(directory.resolve()) for source in manifest.sources)
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    kept = {field: value for field, value in content.items() if field != "checksum"}
+    return sha256_bytes(json.dumps(kept, sort_keys=True).encode())
 
 
 def _arrays(baseline: Baseline) -> dict[str, npt.NDArray[Any]]:
