@@ -316,6 +316,8 @@ def calibrate(
         statistic[inside], given[inside] = scores.statistic, scores.given_upstream
         for name, values in scores.methods.items():
             by_method[name][inside] = values
+    if not np.isfinite(statistic).any():  # no site is in enough groups
+        return Calibration(judge, count, None, {}, None, None, normal, groups)
     nulls = _nulls(statistic, given, by_method, group_weights(groups), count)
     return Calibration(judge, count, **nulls, held_out=normal, numbers=groups)
 
