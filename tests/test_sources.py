@@ -106,6 +106,14 @@ def test_a_baseline_of_another_format_is_refused_with_the_cure(home: Path, pipel
         pipeline.build_baseline([home / "one", home / "second"], home / "both")
 
 
+def test_a_place_that_was_altered_is_noticed(home: Path, pipeline: RCAPipeline) -> None:
+    pipeline.build_baseline(home / "first", home / "one")
+    manifest = home / "one" / "baseline.json"
+    manifest.write_text(manifest.read_text().replace("first/b1", "first/b2"))
+    with pytest.raises(BaselineError, match="checksum"):
+        Baseline.load(home / "one")
+
+
 def test_nothing_that_is_fitted_is_replaced(home: Path, pipeline: RCAPipeline) -> None:
     pipeline.build_baseline(home / "first", home / "keep" / "one")
     content = sorted(path for path in home.rglob("*"))

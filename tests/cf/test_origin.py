@@ -73,7 +73,7 @@ def test_the_sources_say_what_was_chosen(bundles: list[Bundle]) -> None:
         assert source.content_digest == stored.content_digest
         assert source.samples == len(stored.samples)
         assert set(source.chosen) <= set(range(source.samples))
-        assert source.places == (str(stored.path),)
+        assert source.places == (str(stored.path.resolve()),)
 
 
 def test_a_bundle_that_is_there_twice_counts_once(bundles: list[Bundle], tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_baseline_of_recordings_in_memory_cannot_be_combined(bundles: list[Bun
 def test_a_source_that_is_not_handed_in_is_named(bundles: list[Bundle]) -> None:
     with pytest.raises(BaselineError, match="'b4'") as refused:
         Baseline.combine([fit_baseline(bundles, CONFIG)], bundles[:4] + bundles[5:], CONFIG)
-    assert refused.value.where == str(bundles[4].path)
+    assert refused.value.where == str(bundles[4].path.resolve())
 
 
 def test_the_place_of_the_sources_changes_no_identity(bundles: list[Bundle], tmp_path: Path) -> None:
@@ -126,6 +126,6 @@ def test_the_place_of_the_sources_changes_no_identity(bundles: list[Bundle], tmp
     loaded = Baseline.load(tmp_path / "deep" / "inside" / "b")
     assert loaded.baseline_id == fitted.baseline_id
     assert loaded.sources is not None
-    assert loaded.sources[2].places == (str(bundles[2].path),)
+    assert loaded.sources[2].places == (str(bundles[2].path.resolve()),)
     assert analyze(recording([60]), loaded, CONFIG) == analyze(recording([60]), fitted, CONFIG)
     assert np.array_equal(loaded.judged_groups, fitted.judged_groups)

@@ -16,6 +16,7 @@ from model_forensics.cf.compatibility import check_models, check_sites, version_
 from model_forensics.cf.features.table import COLUMN, Measured, measure
 from model_forensics.cf.fitting import models_of
 from model_forensics.cf.integrity import WORDS, IntegrityCounts, hard_flags
+from model_forensics.cf.limits import dtype_differences, layout_differences, limitations, reasons_not_judged
 from model_forensics.cf.moments import Moments
 from model_forensics.cf.onset import find_onset, make_onset
 from model_forensics.cf.planes import Floats, Layout, read_entries, select
@@ -93,6 +94,7 @@ def analyze(
     calibration = baseline.calibration(methods).for_groups(len({sample.group for sample in recording.samples}))
     judged = _judge(reading, recording, baseline, calibration, warnings)
     metrics = _metrics(recording, reading, baseline, calibration, judged, methods, config)
+    warnings += limitations(baseline, recording, reading.tables, reading.tokens)
     present = [position for position, detail in enumerate(reading.tokens.max(axis=0)) if detail > 0]
     hard = hard_flags(reading.integrity)
     onset, reason = find_onset(
@@ -151,23 +153,16 @@ def _read(
 def _judge(
     reading: Reading, recording: Recording, baseline: Baseline, calibration: Calibration, warnings: list[str]
 ) -> Judged:
-    scores = calibration.score(reading.tables, reading.tokens, [sample.group for sample in recording.samples])
-    reasons: list[str | None] = []
-    for position in range(len(reading.layout)):
-        seen = int(baseline.judged_groups[position])
-        if seen < MINIMUM_GROUPS:
-            plural = "group" if seen == 1 else "groups"
-            reasons.append(f"recorded in {seen} baseline {plural}; a p-value needs {MINIMUM_GROUPS}")
-        elif baseline.constant[position]:
-            reasons.append("constant in the baseline, so there is no spread to judge by")
-        elif not np.isfinite(scores.statistic[position]):
-            reasons.append("no finite value other than zero to judge")
-        else:
-            reasons.append(None)
+    layouts = layout_differences(baseline, recording)
+    comparable = np.array([difference is None for difference in layouts])
+    tables = np.where(comparable[:, None], reading.tables, np.nan)
+    scores = calibration.score(tables, reading.tokens, [sample.group for sample in recording.samples])
+    reasons = reasons_not_judged(baseline, reading.tokens, scores.statistic, layouts)
     nothing = np.full(len(reading.layout), np.nan)
     if calibration.sites is None:
         warnings.append(
-            f"insufficient baseline: {calibration.groups} groups, p-values need {MINIMUM_GROUPS}; sites are ranked only"
+            f"insufficient baseline: at most {baseline.judged_groups.max()} groups recorded a site, "
+            f"p-values need {MINIMUM_GROUPS}; sites are ranked only"
         )
         return Judged(scores, nothing, nothing, nothing, nothing, {}, reasons)
     unjudged = np.array([reason is not None for reason in reasons])
@@ -190,6 +185,7 @@ def _metrics(
     config: ForensicsConfig,
 ) -> tuple[SiteMetrics, ...]:
     hard = hard_flags(reading.integrity)
+    dtypes = dtype_differences(baseline, recording)
     statistic = np.where(np.isfinite(judged.scores.statistic), judged.scores.statistic, -np.inf)
     order = sorted(range(len(reading.layout)), key=lambda site: (not hard[site], -statistic[site]))
     worst = {site for site in order[:DETAILED_SITES] if np.isfinite(statistic[site]) or hard[site]}
@@ -221,7 +217,9 @@ def _metrics(
                 layer=info.layer,
                 features=info.features,
                 tokens=int(tokens[:, site].sum()),
-                integrity=reading.integrity.result(site, reading.layout, _integrity_scores(judged.scores, site)),
+                integrity=reading.integrity.result(
+                    site, reading.layout, _integrity_scores(judged.scores, site), dtypes[site]
+                ),
                 anomaly_score=sigma,
                 p_value=_number(judged.p[site]),
                 q_value_bh=_number(judged.bh[site]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -258,4 +259,11 @@ def _warnings(recordings: Sequence[Recording], nonfinite: dict[str, int]) -> tup
     digests = {r.model.weights_digest for r in recordings if r.model is not None and r.model.weights_digest is not None}
     if len(digests) > 1:
         warnings.append(f"the baseline mixes recordings of {len(digests)} versions of the weights")
+    own = Counter(group for r in recordings for group in {s.group for s in r.samples if s.group == s.sample_id})
+    alike = sum(count > 1 for count in own.values())
+    if alike:
+        warnings.append(
+            f"{alike} groups are in several benign bundles and named like their samples, as where no group was given; "
+            "each counts as one group: name groups when recording"
+        )
     return tuple(warnings)

@@ -88,7 +88,9 @@ class IntegrityCounts:
                 channel = int(entries.channel[at] - layout.offsets[position])
                 self.first[position] = (sample, int(entries.row[at]), channel)
 
-    def result(self, site: int, layout: Layout, normal: dict[str, float]) -> Integrity:
+    def result(
+        self, site: int, layout: Layout, normal: dict[str, float], dtype_difference: str | None = None
+    ) -> Integrity:
         """The counts of one site; `normal` are normal scores of integrity columns, empty without a baseline."""
         values, zeros = int(self.values[site]), int(self.zeros[site])
         nonfinite = int(self.nan[site] + self.inf[site])
@@ -99,6 +101,8 @@ class IntegrityCounts:
             constant = int((self.lowest[part] == self.highest[part]).sum())
         all_zero = values > 0 and zeros == values
         flags = _flags(int(self.nan[site]), int(self.inf[site]), all_zero, normal)
+        if dtype_difference is not None:
+            flags = (*flags, dtype_difference)
         return Integrity(
             values=values,
             nan=int(self.nan[site]),

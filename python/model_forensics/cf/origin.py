@@ -10,9 +10,9 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from model_forensics.errors import BaselineError
 from model_forensics.types import Frozen
@@ -33,9 +33,9 @@ class Source(Frozen):
         chosen: numbers of those that were fitted, ascending.
     """
 
-    bundle_id: str
-    content_digest: str
-    places: tuple[str, ...] = Field(min_length=1)
+    bundle_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    content_digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+    places: tuple[Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")], ...] = Field(min_length=1)
     samples: int = Field(ge=1)
     chosen: tuple[int, ...]
 
@@ -86,7 +86,7 @@ def sources_of(recordings: Sequence[Recording], chosen: Sequence[Chosen]) -> tup
             Source(
                 bundle_id=recording.bundle_id,
                 content_digest=recording.content_digest,
-                places=(os.path.abspath(recording.path),),
+                places=(os.path.realpath(recording.path),),
                 samples=len(recording.samples),
                 chosen=tuple(sorted(numbers[recording.bundle_id])),
             )
