@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_forensics.cf.features.shape import shape_columns
-from model_forensics.cf.planes import Entries, Floats, Integers, Layout, Selection
+from model_forensics.cf.features.shape import share
+from model_forensics.cf.planes import Entries, Floats, Integers, Layout
 from model_forensics.types import Integrity
 
 DEPARTS_AT = 4.0  # normal scores at which an integrity count is put into words
@@ -70,11 +70,15 @@ class IntegrityCounts:
         if self.rows.max(initial=0) > 1 and self.dense.any():
             np.minimum.at(self.lowest, entries.channel[finite], entries.values[finite])
             np.maximum.at(self.highest, entries.channel[finite], entries.values[finite])
-        everything = _finite_selection(entries)
-        columns = shape_columns(everything)
-        for name in self.shares:
-            self.shares[name] += np.nan_to_num(columns[name]) * everything.counts
-        self.weight += everything.counts
+        shapes = entries.shapes
+        count = np.diff(entries.starts) if finite.all() else np.bincount(entries.site[finite], minlength=sites)
+        for name, counted in (
+            ("distinct", shapes.distinct),
+            ("low_mantissa", shapes.low_mantissa),
+            ("saturated", shapes.saturated),
+        ):
+            self.shares[name] += np.nan_to_num(share(counted, shapes)) * count
+        self.weight += count
 
     def _add_nonfinite(self, entries: Entries, sample: int, layout: Layout) -> None:
         bad = np.flatnonzero(~entries.finite)
@@ -112,21 +116,6 @@ class IntegrityCounts:
             saturated_fraction=shares["saturated"],
             flags=flags,
         )
-
-
-def _finite_selection(entries: Entries) -> Selection:
-    keep = entries.finite
-    sites = entries.rows.size
-    return Selection(
-        values=entries.values[keep],
-        channel=entries.channel[keep],
-        row=entries.row[keep],
-        site=entries.site[keep],
-        rows=entries.rows,
-        recorded=np.diff(entries.starts).astype(np.float64),
-        zeros=np.zeros(sites),
-        first_row=0,
-    )
 
 
 def _flags(nan: int, inf: int, all_zero: bool, normal: dict[str, float]) -> tuple[str, ...]:

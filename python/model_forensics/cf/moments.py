@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from model_forensics import ops
 from model_forensics.cf.planes import Floats, Layout, Selection
 
 CELLS = 40  # channel cells a site; a block is two neighbouring cells, so blocks overlap by half
@@ -21,6 +23,9 @@ LEVELS = 32  # residual symbols: a quarter of a predictive standard deviation ea
 HALF_RANGE = 4.0
 STEP = 2 * HALF_RANGE / LEVELS
 RESOLUTION = 1 / 128  # octaves; absolute magnitude bits are stated at about bfloat16's precision
+LEAST_SCALE = 0.02  # octaves; channels that spread less weigh as much in a site's mean drift
+LARGEST_SQUARE = 100.0  # squared residuals beyond ten scales tell no more about the spread
+SUREST = 2.0**-24  # a sign's probability stays this far from 0 and 1, as far as float32 can tell from 1
 PRIOR_DEGREES = 4.0  # the site's variance counts as this many observations of a channel's
 DEGREE_CLASSES = np.array([4.0, 8.0, 16.0, 64.0])  # Student-t tables that channels share
 
@@ -47,23 +52,12 @@ class Moments:
 
     def add(self, selection: Selection) -> None:
         """Take in one sample."""
-        channel = selection.channel
-        value = selection.log_magnitude
-        sign = selection.values > 0
-        if selection.rows.max(initial=0) <= 1:  # one token: every channel appears at most once
-            self.count[channel] += 1
-            self.total[channel] += value
-            self.square[channel] += value**2
-            self.positive[channel] += sign
-        else:
-            size = self.count.size
-            self.count += np.bincount(channel, minlength=size)
-            self.total += np.bincount(channel, weights=value, minlength=size)
-            self.square += np.bincount(channel, weights=value**2, minlength=size)
-            self.positive += np.bincount(channel, weights=sign, minlength=size)
+        ops.add_moments(selection.values, selection.channel, self.count, self.total, self.square, self.positive)
         self.rows += selection.rows
 
     def minus(self, other: Moments) -> Moments:
+        if not other.rows.any():
+            return self
         return Moments(
             np.maximum(self.count - other.count, 0),
             self.total - other.total,
@@ -98,6 +92,15 @@ class ChannelModel:
     cell: npt.NDArray[np.uint8]
     cell_constant: Floats
     cell_width: Floats
+
+    @cached_property
+    def predictive(self) -> ops.Predictive:
+        """The part that codes entries."""
+        bits, expected = cost_tables()
+        return ops.Predictive(
+            self.location, self.scale, self.degrees, self.positive, self.presence_gain, bits, expected,
+            step=STEP, resolution=RESOLUTION, least_scale=LEAST_SCALE, largest_square=LARGEST_SQUARE,
+        )  # fmt: skip
 
 
 def fit_channels(moments: Moments, layout: Layout) -> ChannelModel:
@@ -147,7 +150,7 @@ def fit_channels(moments: Moments, layout: Layout) -> ChannelModel:
         location.astype(np.float32),
         scale.astype(np.float32),
         classes.astype(np.uint8),
-        positive.astype(np.float32),
+        np.clip(positive, SUREST, 1 - SUREST).astype(np.float32),
         np.log2((1 - present) / present).astype(np.float32),  # from float64: 1 − p cancels in float32
         per_site(surprise),
         per_site(absent),
@@ -193,6 +196,7 @@ def _presence(moments: Moments, layout: Layout, per_site: PerChannel, spread: Pe
     return np.clip(result, 1e-6, 1 - 1e-6)
 
 
+@cache
 def cost_tables() -> tuple[Floats, Floats]:
     """Bits per residual symbol for each class of degrees, and their expectation: [classes, LEVELS], [classes]."""
     edges = np.linspace(-HALF_RANGE, HALF_RANGE, LEVELS + 1)
