@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_sums_are_those_of_the_entries(backend: str) -> None:
     scale = how.scale[channels].astype(np.float64)
     difference = np.log2(np.abs(x.astype(np.float64))) - how.location[channels]
     precision = 1 / np.maximum(scale, 0.02) ** 2
-    for site, (start, stop) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+    for site, (start, stop) in enumerate(pairwise(starts)):
         of = slice(start, stop)
         assert got.counts[site].sum() == stop - start
         assert got.magnitude[site] + got.sign[site] == pytest.approx(got.excess[of].sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -195,6 +196,10 @@ def _metrics(
     worst = {site for site in order[:DETAILED_SITES] if np.isfinite(statistic[site]) or hard[site]}
     tokens = reading.tokens
     by_method = _method_scores(reading, baseline, judged, methods)
+    normal = _integrity_scores(judged.scores)
+    rank, sigmas = _numbers(judged.scores.statistic), _numbers(judged.sigma)
+    p, bh, by = _numbers(judged.p), _numbers(judged.bh), _numbers(judged.by)
+    seen = tokens.sum(axis=0).tolist()
     unknown = Layout(tuple(info for info in recording.sites.values() if info.name not in reading.layout.index))
     extra = (
         _read(recording, unknown, lambda e: Measured(np.zeros((len(unknown), 0)), ()), None) if len(unknown) else None
@@ -211,7 +216,7 @@ def _metrics(
                 _unjudged(info, tokens_here, counts, "the baseline lacks this site", bool(counts.nan + counts.inf))
             )
             continue
-        sigma = _number(judged.sigma[site])
+        sigma = sigmas[site]
         show = site in worst or (sigma is not None and sigma > config.anomaly_threshold) or hard[site]
         rows.append(
             SiteMetrics(
@@ -220,14 +225,14 @@ def _metrics(
                 kind=info.kind,
                 layer=info.layer,
                 features=info.features,
-                tokens=int(tokens[:, site].sum()),
-                integrity=reading.integrity.result(site, reading.layout, _integrity_scores(judged.scores, site)),
+                tokens=seen[site],
+                integrity=reading.integrity.result(site, reading.layout, normal[site]),
                 anomaly_score=sigma,
-                p_value=_number(judged.p[site]),
-                q_value_bh=_number(judged.bh[site]),
-                q_value_by=_number(judged.by[site]),
+                p_value=p[site],
+                q_value_bh=bh[site],
+                q_value_by=by[site],
                 is_anomalous=hard[site] or (sigma is not None and sigma > config.anomaly_threshold),
-                rank_score=_number(judged.scores.statistic[site]),
+                rank_score=rank[site],
                 not_judged=judged.reasons[site],
                 methods=by_method[site],
                 worst_windows=worst_windows(reading.details, site, reading.layout, calibration.judge.reference)
@@ -275,17 +280,10 @@ def _method_scores(
     result: list[dict[str, MethodScore]] = [{} for _ in reading.layout.sites]
     tables = reading.tables
     for method, columns in _bits_columns(methods).items():
-        bits = _median(tables[:, :, columns])
-        expected = baseline.median_bits(columns)
         p_values = judged.methods.get(method, np.full(len(reading.layout), np.nan))
-        sigmas = -ndtri(p_values)
-        for site, row in enumerate(result):
-            row[method] = MethodScore(
-                bits=_number(bits[site]),
-                baseline_bits=_number(expected[site]),
-                sigma=_number(sigmas[site]),
-                p_value=_number(p_values[site]),
-            )
+        values = (_median(tables[:, :, columns]), baseline.median_bits(columns), -ndtri(p_values), p_values)
+        for row, bits, expected, sigma, p in zip(result, *map(_numbers, values), strict=True):
+            row[method] = MethodScore(bits=bits, baseline_bits=expected, sigma=sigma, p_value=p)
     return result
 
 
@@ -301,18 +299,20 @@ def _median(values: Floats) -> Floats:
     return nanmedian_rows(moved)
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _numbers(values: Floats) -> list[float | None]:
+    """Of each value; None where it is not finite."""
+    return [value if isfinite(value) else None for value in values.tolist()]
 
 
-def _integrity_scores(scores: Scores, site: int) -> dict[str, float]:
-    """The larger of both position classes, by magnitude."""
-    result: dict[str, float] = {}
+def _integrity_scores(scores: Scores) -> list[dict[str, float]]:
+    """Per site, the larger of both position classes, by magnitude."""
+    result: list[dict[str, float]] = [{} for _ in scores.statistic]
     for name in WORDS:
-        values = scores.normal[site, [COLUMN[f"first.{name}"], COLUMN[f"later.{name}"]]]
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            result[name] = float(finite[np.argmax(np.abs(finite))])
+        both = scores.normal[:, [COLUMN[f"first.{name}"], COLUMN[f"later.{name}"]]]
+        larger = np.nan_to_num(np.abs(both), nan=-1.0, posinf=-1.0).argmax(axis=1)
+        for row, value in zip(result, _numbers(both[np.arange(len(both)), larger]), strict=True):
+            if value is not None:
+                row[name] = value
     return result
 
 
@@ -362,9 +362,9 @@ def _without_baseline(
     reading = _read(recording, layout, lambda e: measure(e, models, layout, methods, config.entropy_window), progress)
     tables, tokens, hard = reading.tables, reading.tokens, hard_flags(reading.integrity)
     rows = []
-    medians = {name: _median(tables[:, :, columns]) for name, columns in _bits_columns(methods).items()}
+    medians = {name: _numbers(_median(tables[:, :, columns])) for name, columns in _bits_columns(methods).items()}
     for site, info in enumerate(layout.sites):
-        bits = {name: _number(values[site]) for name, values in medians.items()}
+        bits = {name: values[site] for name, values in medians.items()}
         scores = {n: MethodScore(bits=b, baseline_bits=None, sigma=None, p_value=None) for n, b in bits.items()}
         counts = reading.integrity.result(site, layout, {})
         rows.append(_unjudged(info, int(tokens[:, site].sum()), counts, "no baseline", hard[site], scores))

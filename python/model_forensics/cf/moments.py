@@ -7,8 +7,8 @@ estimated per site from the baseline itself (empirical Bayes by moments), so not
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 
 import numpy as np
@@ -27,6 +27,7 @@ LEAST_SCALE = 0.02  # octaves; channels that spread less weigh as much in a site
 LARGEST_SQUARE = 100.0  # squared residuals beyond ten scales tell no more about the spread
 SUREST = 2.0**-24  # a sign's probability stays this far from 0 and 1, as far as float32 can tell from 1
 PRIOR_DEGREES = 4.0  # the site's variance counts as this many observations of a channel's
+CHANNELS_AT_ONCE = 1 << 15  # sites are fitted so many together that temporary arrays stay in the cache
 DEGREE_CLASSES = np.array([4.0, 8.0, 16.0, 64.0])  # Student-t tables that channels share
 
 
@@ -56,14 +57,19 @@ class Moments:
         self.rows += selection.rows
 
     def minus(self, other: Moments) -> Moments:
-        if not other.rows.any():
-            return self
         return Moments(
             np.maximum(self.count - other.count, 0),
             self.total - other.total,
             self.square - other.square,
             np.maximum(self.positive - other.positive, 0),
             np.maximum(self.rows - other.rows, 0),
+        )
+
+    def of_sites(self, layout: Layout, sites: slice) -> Moments:
+        """Those of some neighbouring sites, without a copy."""
+        inside = slice(layout.offsets[sites.start], layout.offsets[sites.stop])
+        return Moments(
+            self.count[inside], self.total[inside], self.square[inside], self.positive[inside], self.rows[sites]
         )
 
 
@@ -103,8 +109,32 @@ class ChannelModel:
         )  # fmt: skip
 
 
-def fit_channels(moments: Moments, layout: Layout) -> ChannelModel:
-    """The predictive models, shrunk towards the site."""
+def fit_channels(moments: Moments, layout: Layout, without: Moments | None = None) -> ChannelModel:
+    """The predictive models, shrunk towards the site.
+
+    Args:
+        without: part of the moments that the models must not know.
+    """
+    parts = []
+    for sites in _runs_of_sites(layout):
+        part = moments.of_sites(layout, sites)
+        if without is not None:
+            part = part.minus(without.of_sites(layout, sites))
+        parts.append(_fit_sites(part, Layout(layout.sites[sites])))
+    joined = (np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(ChannelModel))
+    return ChannelModel(*joined)
+
+
+def _runs_of_sites(layout: Layout) -> Iterator[slice]:
+    """Neighbouring sites of at most `CHANNELS_AT_ONCE` channels together, or a single larger one."""
+    first = 0
+    for site in range(1, len(layout) + 1):
+        if site == len(layout) or layout.offsets[site + 1] - layout.offsets[first] > CHANNELS_AT_ONCE:
+            yield slice(first, site)
+            first = site
+
+
+def _fit_sites(moments: Moments, layout: Layout) -> ChannelModel:
     offsets, widths = layout.offsets[:-1], layout.features
     count = moments.count
 

@@ -76,6 +76,11 @@ class Entries:
     def site(self) -> Integers:
         return np.repeat(np.arange(self.rows.size), np.diff(self.starts))
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the per-entry arrays."""
+        return sum(array.nbytes for array in (self.values, self.channel, self.row, self.site, self.finite))
+
     @cached_property
     def shapes(self) -> ops.ValueShapes:
         """Of the finite values, zeros included."""

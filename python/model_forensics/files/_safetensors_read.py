@@ -141,6 +141,8 @@ class _RecentMaps:
 
     def keep(self, mapping: mmap.mmap) -> None:
         with self._lock:
+            if next(reversed(self._maps), None) == id(mapping):
+                return
             self._maps[id(mapping)] = mapping
             self._maps.move_to_end(id(mapping))
             if len(self._maps) > self._limit:

@@ -51,8 +51,8 @@ def predictive_bits(
     excess[...] = paid_excess + sign_excess
     presence[...] = presence_gain[channels]
 
-    def per_site(weights: Bits) -> Bits:
-        result: Bits = np.bincount(site, weights=weights, minlength=sites)  # one after the other, from zero
+    def per_site(weights: Bits) -> Bits:  # one entry after the other, from zero
+        result: Bits = np.bincount(site, weights=weights, minlength=sites).astype(np.float64)
         return result
 
     weight, drifted = per_site(precision), per_site(precision * difference)
