@@ -16,7 +16,7 @@ from model_forensics.cf.calibration import MINIMUM_GROUPS, Calibration, Scores, 
 from model_forensics.cf.compatibility import check_models, check_sites, version_difference
 from model_forensics.cf.features.table import COLUMN, Measured, measure
 from model_forensics.cf.fitting import models_of
-from model_forensics.cf.integrity import WORDS, IntegrityCounts, hard_flags
+from model_forensics.cf.integrity import DEPARTS_AT, WORDS, IntegrityCounts, hard_flags
 from model_forensics.cf.moments import Moments
 from model_forensics.cf.onset import find_onset, make_onset
 from model_forensics.cf.planes import Floats, Layout, read_entries, select
@@ -66,6 +66,7 @@ def analyze(
     baseline: Baseline | None,
     config: ForensicsConfig,
     *,
+    windows: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> ForensicsResult:
     """Which sites does this recording use in a way that benign runs do not, how sure is that, and where did it begin?
@@ -73,6 +74,7 @@ def analyze(
     Args:
         recording: all of its samples are read; they combine by group.
         baseline: None gives integrity and bits only.
+        windows: whether sites show where inside them: windows and profiles, which a mere ranking has no use for.
         progress: called with (samples done, samples).
 
     Raises:
@@ -90,10 +92,10 @@ def analyze(
     if config.entropy_window != baseline.window:
         warnings.append(f"entropy windows have the baseline's {baseline.window} symbols, not {config.entropy_window}")
     # zlib and gzip go site by site: sites that the recording lacks cost nothing.
-    reading = _read(recording, baseline.layout, lambda e: baseline.measure(e, methods), progress)
+    reading = _read(recording, baseline.layout, lambda e: baseline.measure(e, methods), progress, windows=windows)
     calibration = baseline.calibration(methods).for_groups(len({sample.group for sample in recording.samples}))
     judged = _judge(reading, recording, baseline, calibration, warnings)
-    metrics = _metrics(recording, reading, baseline, calibration, judged, methods, config)
+    metrics = _metrics(recording, reading, baseline, calibration, judged, methods, config, windows=windows)
     present = [position for position, detail in enumerate(reading.tokens.max(axis=0)) if detail > 0]
     hard = hard_flags(reading.integrity)
     onset, reason = find_onset(
@@ -129,6 +131,8 @@ def _read(
     layout: Layout,
     measure_one: Callable[..., Measured],
     progress: Callable[[int, int], None] | None,
+    *,
+    windows: bool = True,
 ) -> Reading:
     dense = np.array(
         [recording.sites[i.name].layout == "dense" if i.name in recording.sites else False for i in layout.sites]
@@ -141,7 +145,7 @@ def _read(
         entries = read_entries(recording, sample, layout)
         integrity.add(entries, sample, layout)
         measured = measure_one(entries)
-        if sample == 0:
+        if sample == 0 and windows:
             profiles = token_profiles(measured, entries)
         details.append(SampleDetail(measured if sample == 0 else measured.without_entries(), entries.rows))
         if progress is not None:
@@ -189,11 +193,13 @@ def _metrics(
     judged: Judged,
     methods: Sequence[str],
     config: ForensicsConfig,
+    *,
+    windows: bool,
 ) -> tuple[SiteMetrics, ...]:
     hard = hard_flags(reading.integrity)
     statistic = np.where(np.isfinite(judged.scores.statistic), judged.scores.statistic, -np.inf)
     order = sorted(range(len(reading.layout)), key=lambda site: (not hard[site], -statistic[site]))
-    worst = {site for site in order[:DETAILED_SITES] if np.isfinite(statistic[site]) or hard[site]}
+    worst = {site for site in order[:DETAILED_SITES] if windows and (np.isfinite(statistic[site]) or hard[site])}
     tokens = reading.tokens
     by_method = _method_scores(reading, baseline, judged, methods)
     normal = _integrity_scores(judged.scores)
@@ -217,7 +223,7 @@ def _metrics(
             )
             continue
         sigma = sigmas[site]
-        show = site in worst or (sigma is not None and sigma > config.anomaly_threshold) or hard[site]
+        show = site in worst or (windows and (hard[site] or (sigma is not None and sigma > config.anomaly_threshold)))
         rows.append(
             SiteMetrics(
                 site=info.name,
@@ -305,14 +311,13 @@ def _numbers(values: Floats) -> list[float | None]:
 
 
 def _integrity_scores(scores: Scores) -> list[dict[str, float]]:
-    """Per site, the larger of both position classes, by magnitude."""
+    """Per site, those that depart: the larger of both position classes, by magnitude."""
     result: list[dict[str, float]] = [{} for _ in scores.statistic]
     for name in WORDS:
-        both = scores.normal[:, [COLUMN[f"first.{name}"], COLUMN[f"later.{name}"]]]
-        larger = np.nan_to_num(np.abs(both), nan=-1.0, posinf=-1.0).argmax(axis=1)
-        for row, value in zip(result, _numbers(both[np.arange(len(both)), larger]), strict=True):
-            if value is not None:
-                row[name] = value
+        both = np.nan_to_num(scores.normal[:, [COLUMN[f"first.{name}"], COLUMN[f"later.{name}"]]], posinf=0, neginf=0)
+        larger = both[np.arange(len(both)), np.abs(both).argmax(axis=1)]
+        for site in np.flatnonzero(np.abs(larger) >= DEPARTS_AT):
+            result[site][name] = float(larger[site])
     return result
 
 

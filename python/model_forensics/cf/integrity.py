@@ -44,6 +44,7 @@ class IntegrityCounts:
     def empty(layout: Layout, dense: np.ndarray) -> IntegrityCounts:
         sites = len(layout)
         counts = [np.zeros(sites, dtype=np.int64) for _ in range(5)]
+        channels = layout.channels if dense.any() else 0  # constant channels are told of dense sites only
         return IntegrityCounts(
             values=counts[0],
             nan=counts[1],
@@ -52,8 +53,8 @@ class IntegrityCounts:
             first=[None] * sites,
             shares={name: np.zeros(sites) for name in ("distinct", "low_mantissa", "saturated")},
             weight=np.zeros(sites),
-            lowest=np.full(layout.channels, np.inf, dtype=np.float32),
-            highest=np.full(layout.channels, -np.inf, dtype=np.float32),
+            lowest=np.full(channels, np.inf, dtype=np.float32),
+            highest=np.full(channels, -np.inf, dtype=np.float32),
             dense=dense,
             rows=counts[4],
         )
@@ -93,7 +94,7 @@ class IntegrityCounts:
                 self.first[position] = (sample, int(entries.row[at]), channel)
 
     def result(self, site: int, layout: Layout, normal: dict[str, float]) -> Integrity:
-        """The counts of one site; `normal` are normal scores of integrity columns, empty without a baseline."""
+        """The counts of one site; `normal` are normal scores of integrity columns, of those that depart."""
         values, zeros = int(self.values[site]), int(self.zeros[site])
         nonfinite = int(self.nan[site] + self.inf[site])
         shares = {n: float(t[site] / self.weight[site]) if self.weight[site] else None for n, t in self.shares.items()}
@@ -126,9 +127,9 @@ def _flags(nan: int, inf: int, all_zero: bool, normal: dict[str, float]) -> tupl
         flags.append(f"{inf} Inf")
     if all_zero:
         flags.append("all values are zero")
-    for name, (below, above) in WORDS.items():
-        score = normal.get(name, 0.0)
+    for name, score in normal.items():
         if abs(score) >= DEPARTS_AT:
+            below, above = WORDS[name]
             flags.append(above if score > 0 else below)
     return tuple(flags)
 
