@@ -165,7 +165,7 @@ def _fit_sites(moments: Moments, layout: Layout) -> ChannelModel:
         scatter + PRIOR_DEGREES * spread(within) + np.where(count > 0, pulled, 0.0) * free / (free + 1)
     ) / degrees
     scale = np.sqrt(np.maximum(variance * (1 + 1 / (count + strength)), 1e-8))
-    classes = np.searchsorted(DEGREE_CLASSES * 1.5, degrees).clip(0, DEGREE_CLASSES.size - 1)
+    classes = sum((degrees > edge).astype(np.uint8) for edge in DEGREE_CLASSES[:-1] * 1.5)
     positive = _sign(moments, per_site, spread)
     present = _presence(moments, layout, per_site, spread)
     absent = -np.log2(1 - present)
@@ -179,7 +179,7 @@ def _fit_sites(moments: Moments, layout: Layout) -> ChannelModel:
     return ChannelModel(
         location.astype(np.float32),
         scale.astype(np.float32),
-        classes.astype(np.uint8),
+        np.asarray(classes, dtype=np.uint8),
         np.clip(positive, SUREST, 1 - SUREST).astype(np.float32),
         np.log2((1 - present) / present).astype(np.float32),  # from float64: 1 − p cancels in float32
         per_site(surprise),
