@@ -54,7 +54,7 @@ def choose_samples(recordings: Sequence[Recording], limit: int) -> list[Chosen]:
 
 
 class KeepingReader:
-    """Reads samples, and keeps what it read while that takes at most `KEPT_BYTES` for each channel of the layout."""
+    """Reads samples, and keeps the first one and others while they take at most `KEPT_BYTES` for each channel."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -67,7 +67,7 @@ class KeepingReader:
             return self._kept[key]
         entries = read_entries(item.recording, item.sample, self._layout)
         self._left -= entries.nbytes
-        if self._left >= 0:
+        if self._left >= 0 or not self._kept:
             self._kept[key] = entries
         return entries
 
