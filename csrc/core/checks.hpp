@@ -27,7 +27,8 @@ inline void require_symbols(std::span<const std::uint8_t> symbols, std::int64_t 
 
 // starts: [parts + 1], where each part of `items` begins.
 inline void require_starts(std::span<const std::int64_t> starts, std::int64_t items) {
-  require(!starts.empty() && starts.front() == 0 && starts.back() == items && std::is_sorted(starts.begin(), starts.end()),
+  const bool whole = !starts.empty() && starts.front() == 0 && starts.back() == items;
+  require(whole && std::is_sorted(starts.begin(), starts.end()),
           "starts must run from 0 to the number of entries and not decrease");
 }
 

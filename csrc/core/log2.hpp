@@ -14,8 +14,6 @@
 
 namespace model_forensics {
 
-inline constexpr double kSqrt2 = 1.4142135623730951;  // nearest double of the square root of 2
-
 inline constexpr int kLog2Terms = 11;  // the twelfth term is below half a unit in the last place
 
 inline constexpr std::array<double, kLog2Terms> kLog2Series = [] {
@@ -27,14 +25,15 @@ inline constexpr std::array<double, kLog2Terms> kLog2Series = [] {
 
 // log2 of a positive finite normal double; a float32 denormal is one.
 MODEL_FORENSICS_INLINE double log2_in_order(double value) {
-  const auto bits = std::bit_cast<std::uint64_t>(value);
-  // An integer below 2^52 as a double, without the conversion that vectors before AVX-512 lack.
+  // Only what vectors of every instruction set have: no branch, no conversion of 64-bit integers, which come after SSE.
+  constexpr std::uint64_t one = 0x3FF0000000000000ULL;
+  constexpr std::uint64_t sqrt2 = std::bit_cast<std::uint64_t>(1.4142135623730951) - one;
   constexpr double two_52 = 4503599627370496.0;
-  double exponent = std::bit_cast<double>((bits >> 52) | 0x4330000000000000ULL) - (two_52 + 1023.0);
-  double mantissa = std::bit_cast<double>((bits & 0x000FFFFFFFFFFFFFULL) | 0x3FF0000000000000ULL);
-  const bool above = mantissa > kSqrt2;
-  mantissa *= above ? 0.5 : 1.0;
-  exponent += above ? 1.0 : 0.0;
+  const auto bits = std::bit_cast<std::uint64_t>(value);
+  const std::uint64_t fraction = bits & 0x000FFFFFFFFFFFFFULL;
+  const std::uint64_t above = (sqrt2 - fraction) >> 63;  // 1 where the mantissa is above the square root of 2
+  const double mantissa = std::bit_cast<double>((fraction | one) - (above << 52));  // from sqrt(1/2) to sqrt(2)
+  const double exponent = std::bit_cast<double>(((bits >> 52) + above) | 0x4330000000000000ULL) - (two_52 + 1023.0);
   const double ratio = (mantissa - 1.0) / (mantissa + 1.0);
   const double square = ratio * ratio;
   double sum = kLog2Series[kLog2Terms - 1];

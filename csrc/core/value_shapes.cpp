@@ -21,7 +21,7 @@ constexpr std::size_t kDigits = 4;
 
 using Keys = std::vector<std::uint32_t>;
 
-// Least significant digit first, bytes; a byte in which all keys agree costs nothing (bfloat16 stored as float32 has one).
+// Byte by byte, the least significant first; one in which all keys agree costs nothing, and bfloat16 has such a byte.
 void sort_keys(Keys& keys, Keys& spare) {
   if (keys.size() <= kFewKeys) {
     std::sort(keys.begin(), keys.end());

@@ -154,7 +154,7 @@ void entries(std::int64_t count, std::int64_t sites) {
   const std::vector<std::uint8_t> degrees(channels, 1);
   const std::vector<double> bits(2 * levels, 3.0);
   const std::vector<double> expected(2, 2.5);
-  const mf::PredictiveModel model{location, scale, degrees, positive, scale, bits, expected, 0.25, 0.0078125, 0.02, 100};
+  const mf::PredictiveModel model{location, scale, degrees, positive, scale, bits, expected, 0.25, 0.01, 0.02, 100.0};
   std::vector<double> first;
   for (const mf::Isa isa : {mf::Isa::portable, mf::Isa::avx2, mf::Isa::avx512}) {
     if (isa > mf::detected_isa()) continue;

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import norm
 
 from model_forensics.cf.baseline import Baseline, nanmedian_rows
 from model_forensics.cf.calibration import MINIMUM_GROUPS, Calibration, Scores, q_values
@@ -122,7 +121,7 @@ def analyze(
 
 def incident_score(p_value: float, threshold: float) -> float:
     """s/(s + threshold/4) with s = max(0, sigma of p): 0.8 is at the threshold."""
-    sigma = max(0.0, float(norm.isf(max(p_value, 1e-300))))
+    sigma = max(0.0, -float(ndtri(max(p_value, 1e-300))))
     return sigma / (sigma + threshold / 4)
 
 

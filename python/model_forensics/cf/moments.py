@@ -13,7 +13,7 @@ from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtr  # scipy.stats has it too, and takes most of a second to load
 
 from model_forensics import ops
 from model_forensics.cf.planes import Floats, Layout, Selection
@@ -231,6 +231,6 @@ def cost_tables() -> tuple[Floats, Floats]:
     """Bits per residual symbol for each class of degrees, and their expectation: [classes, LEVELS], [classes]."""
     edges = np.linspace(-HALF_RANGE, HALF_RANGE, LEVELS + 1)
     edges[0], edges[-1] = -np.inf, np.inf
-    probability = np.stack([np.diff(stats.t.cdf(edges, df=degrees)) for degrees in DEGREE_CLASSES])
+    probability = np.stack([np.diff(stdtr(degrees, edges)) for degrees in DEGREE_CLASSES])
     bits = -np.log2(probability)
     return bits, (probability * bits).sum(axis=1)
