@@ -13,5 +13,7 @@ void bind_entropy(pybind11::module_& module);
 void bind_machine(pybind11::module_& module);
 void bind_patch(pybind11::module_& module);
 void bind_planes(pybind11::module_& module);
+void bind_predictive(pybind11::module_& module);
+void bind_value_shapes(pybind11::module_& module);
 
 }  // namespace model_forensics

@@ -9,4 +9,6 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   model_forensics::bind_planes(module);
   model_forensics::bind_patch(module);
   model_forensics::bind_codelength(module);
+  model_forensics::bind_predictive(module);
+  model_forensics::bind_value_shapes(module);
 }

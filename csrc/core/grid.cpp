@@ -6,27 +6,12 @@
 
 #include "checks.hpp"
 #include "isa.hpp"
+#include "log2.hpp"
 #include "x86.hpp"
-
-#ifdef __GNUC__
-#define MODEL_FORENSICS_INLINE inline __attribute__((always_inline))  // so that it takes on the caller's target
-#else
-#define MODEL_FORENSICS_INLINE inline
-#endif
 
 namespace model_forensics {
 
 namespace {
-
-constexpr double kTwoOverLn2 = 2.8853900817779268;  // nearest double of 2 / ln 2
-constexpr double kSqrt2 = 1.4142135623730951;       // nearest double of the square root of 2
-constexpr int kTerms = 11;                          // the twelfth term is below half a unit in the last place
-
-constexpr std::array<double, kTerms> kSeries = [] {
-  std::array<double, kTerms> series{};
-  for (int k = 0; k < kTerms; ++k) series[static_cast<std::size_t>(k)] = kTwoOverLn2 / (2 * k + 1);
-  return series;
-}();
 
 std::uint8_t level(double position, std::int64_t levels) {
   const double last = static_cast<double>(levels - 1);
@@ -365,20 +350,7 @@ void require_grid(const Grid& grid, std::int64_t channels) {
   require(usable, "low must be finite, step finite and above 0");
 }
 
-double log2_exact_order(double value) {
-  const auto bits = std::bit_cast<std::uint64_t>(value);
-  auto exponent = static_cast<double>(static_cast<std::int64_t>(bits >> 52) - 1023);
-  double mantissa = std::bit_cast<double>((bits & 0x000FFFFFFFFFFFFFULL) | 0x3FF0000000000000ULL);
-  if (mantissa > kSqrt2) {
-    mantissa *= 0.5;
-    exponent += 1.0;
-  }
-  const double ratio = (mantissa - 1.0) / (mantissa + 1.0);
-  const double square = ratio * ratio;
-  double sum = kSeries[kTerms - 1];
-  for (int k = kTerms - 2; k >= 0; --k) sum = sum * square + kSeries[static_cast<std::size_t>(k)];
-  return exponent + ratio * sum;
-}
+double log2_exact_order(double value) { return log2_in_order(value); }
 
 std::uint8_t exact_symbol(float value, Scale scale, float low, float step, std::int64_t levels) {
   const auto bits = std::bit_cast<std::uint32_t>(value);

@@ -13,6 +13,8 @@
 #include "isa.hpp"
 #include "patch.hpp"
 #include "planes.hpp"
+#include "predictive.hpp"
+#include "value_shapes.hpp"
 
 namespace mf = model_forensics;
 
@@ -136,6 +138,56 @@ void planes(std::int64_t tokens, std::int64_t channels, mf::Scale scale) {
 }
 
 // Shapes beyond 32 bits, as arithmetic: nothing of that size is allocated.
+// Every value counts once, and every instruction set gives the same bits.
+void entries(std::int64_t count, std::int64_t sites) {
+  constexpr std::int64_t channels = 50;
+  constexpr std::int64_t levels = 32;
+  auto values = some_values(std::size_t(count));
+  for (float& value : values) value = value == 0.0F || std::isinf(value) ? 1.5F : value;
+  std::vector<std::int64_t> channel(values.size());
+  for (std::size_t i = 0; i < channel.size(); ++i) channel[i] = std::int64_t(i * 7 % channels);
+  std::vector<std::int64_t> starts;
+  for (std::int64_t site = 0; site <= sites; ++site) starts.push_back(site * site * count / (sites * sites));
+  const std::vector<float> location(channels, -3.0F);
+  const std::vector<float> scale(channels, 0.8F);
+  const std::vector<float> positive(channels, 0.25F);
+  const std::vector<std::uint8_t> degrees(channels, 1);
+  const std::vector<double> bits(2 * levels, 3.0);
+  const std::vector<double> expected(2, 2.5);
+  const mf::PredictiveModel model{location, scale, degrees, positive, scale, bits, expected, 0.25, 0.01, 0.02, 100.0};
+  std::vector<double> first;
+  for (const mf::Isa isa : {mf::Isa::portable, mf::Isa::avx2, mf::Isa::avx512}) {
+    if (isa > mf::detected_isa()) continue;
+    mf::use_isa(isa);
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    std::vector<double> excess(values.size(), nan);
+    std::vector<double> presence(values.size(), nan);
+    std::vector<std::uint8_t> symbols(values.size(), 0xA5);
+    std::vector<double> sums(std::size_t(mf::kPredictiveSums * sites), nan);
+    std::vector<std::int64_t> counts(std::size_t(sites * levels), -1);
+    mf::predictive_bits(values, channel, starts, model, {excess, symbols, presence, sums, counts});
+    std::int64_t total = 0;
+    for (const auto symbol : counts) total += symbol;
+    expect(total == count, "every symbol is counted once");
+    std::vector<double> moments(4 * channels, 0.0);
+    const auto row = [&](std::size_t k) { return std::span(moments).subspan(k * channels, channels); };
+    mf::add_moments(values, channel, row(0), row(1), row(2), row(3));
+    sums.insert(sums.end(), moments.begin(), moments.end());
+    sums.insert(sums.end(), excess.begin(), excess.end());
+    if (first.empty()) first = sums;
+    expect(sums == first, "every instruction set gives the same bits");
+  }
+  mf::use_isa(mf::detected_isa());
+  const std::vector<double> quantile_levels{0.0, 0.5, 1.0};
+  std::vector<std::int64_t> shapes(std::size_t(sites * mf::kShapeCounts), -1);
+  std::vector<float> quantiles(std::size_t(sites * 3), 0.0F);
+  mf::value_shapes(values, starts, 70, quantile_levels, shapes, quantiles);
+  for (std::int64_t site = 0; site < sites; ++site) {
+    const std::int64_t* of_site = shapes.data() + site * mf::kShapeCounts;
+    expect(of_site[mf::kLookedAt] <= 70 && of_site[mf::kDistinct] <= of_site[mf::kLookedAt], "at most so many values");
+  }
+}
+
 void tilings() {
   const std::int64_t tokens = (std::int64_t{1} << 33) + 7;
   const mf::Sites sites = mf::read_sites(std::vector<std::int64_t>{tokens, 2500, 3, 5}, {100, 7});
@@ -212,6 +264,9 @@ int main() {
   tilings();
   for (const std::int64_t tokens : {1, 3, 40, 400}) {
     for (const std::int64_t features : {1, 7, 1023}) patches(tokens, features);
+  }
+  for (const std::int64_t count : {0, 1, 255, 256, 257, 3000}) {
+    for (const std::int64_t sites : {1, 2, 9}) entries(count, sites);
   }
   refusals();
   std::puts("core checks hold");

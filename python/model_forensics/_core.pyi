@@ -71,3 +71,43 @@ def patch_rows(
     values: npt.NDArray[np.unsignedinteger],
     /,
 ) -> None: ...
+def predictive_bits(
+    values: npt.NDArray[np.float32],
+    channels: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    location: npt.NDArray[np.float32],
+    scale: npt.NDArray[np.float32],
+    degrees: npt.NDArray[np.uint8],
+    positive: npt.NDArray[np.float32],
+    presence_gain: npt.NDArray[np.float32],
+    bits: npt.NDArray[np.float64],
+    expected: npt.NDArray[np.float64],
+    step: float,
+    resolution: float,
+    least_scale: float,
+    largest_square: float,
+    excess: npt.NDArray[np.float64],
+    symbols: npt.NDArray[np.uint8],
+    presence: npt.NDArray[np.float64],
+    sums: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+    /,
+) -> None: ...
+def add_moments(
+    values: npt.NDArray[np.float32],
+    channels: npt.NDArray[np.int64],
+    count: npt.NDArray[np.float64],
+    total: npt.NDArray[np.float64],
+    square: npt.NDArray[np.float64],
+    positive: npt.NDArray[np.float64],
+    /,
+) -> None: ...
+def value_shapes(
+    values: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    most: int,
+    levels: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+    quantiles: npt.NDArray[np.float32],
+    /,
+) -> None: ...

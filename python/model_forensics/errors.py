@@ -46,6 +46,14 @@ class ModelForensicsError(Exception):
         prefix = "" if self.where is None else f"{self.where}: "
         super().__init__(f"{prefix}{what}. {cure}.")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For errors that cross from one process to another."""
+        return _remade, (type(self), self.what, self.where, self.cure)
+
+
+def _remade(kind: type[ModelForensicsError], what: str, where: str | None, cure: str) -> ModelForensicsError:
+    return kind(what, where=where, cure=cure)
+
 
 class UsageError(ModelForensicsError):
     exit_code = 2

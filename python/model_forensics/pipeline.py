@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_forensics import cf, report, sources
-from model_forensics.bundle import MemoryRecording, find_bundles, load_bundle
+from model_forensics.bundle import MemoryRecording, find_bundles
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
 from model_forensics.errors import InputRefused, ResultsError, UsageError
+from model_forensics.triage import ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
     CausalResult,
@@ -131,15 +132,31 @@ class RCAPipeline:
         *,
         baseline: Any = None,
         sort_by: Literal["anomaly", "size", "date"] = "anomaly",
+        workers: int | None = 1,
     ) -> list[TriageEntry]:
-        """Ranks the bundles of a directory, most urgent first; a broken bundle is an entry with its error, last."""
+        """Ranks the bundles of a directory, most urgent first; a broken bundle is an entry with its error, last.
+
+        Args:
+            directory: bundles, or a single one.
+            baseline: as for `analyze_incident`.
+            sort_by: anomaly score, size on disk, or when it was recorded.
+            workers: processes; None for as many as pay off. More than one are spawned, so a script that asks for them
+                must guard its own start with `if __name__ == "__main__"`.
+
+        Raises:
+            UsageError: workers below 1.
+            InputRefused: no bundle is there, or the baseline cannot be used.
+        """
         paths = find_bundles(directory)
+        workers = suitable_workers(len(paths)) if workers is None else workers
+        if workers < 1:
+            raise UsageError(f"workers is {workers}", cure="Give 1 or more, or None")
         fitted = sources.open_baseline(baseline, self.config).baseline
-        entries = []
-        for done, path in enumerate(paths):
-            self._progress("triage", done, len(paths))
-            entries.append(self._triage_one(path, fitted))
-        self._progress("triage", len(paths), len(paths))
+        entries: list[TriageEntry] = []
+        self._progress("triage", 0, len(paths))
+        for entry in triage_bundles(paths, fitted, self.config.modules.cf, workers):
+            entries.append(entry)
+            self._progress("triage", len(entries), len(paths))
         return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
 
     def build_baseline(
@@ -269,36 +286,6 @@ class RCAPipeline:
             timeout_seconds=60 * self.config.timeout_minutes,
             progress=self._progress,
         )
-
-    def _triage_one(self, path: Path, baseline: Baseline | None) -> TriageEntry:
-        try:
-            recording = load_bundle(path)
-            found = self._forensics(recording, baseline)
-        except InputRefused as error:  # of another model than the baseline's too: the others can still be ranked
-            return TriageEntry(
-                path=str(path), bundle_id=None, created_at=None, bytes=None, samples=None, anomaly_score=None,
-                p_value=None, strongest=None, onset=None, anomalous_sites=None, error=str(error),
-            )  # fmt: skip
-        summary = summarise_recording(recording)
-        ranked = ranking(found)
-        return TriageEntry(
-            path=str(path),
-            bundle_id=recording.bundle_id,
-            created_at=recording.created_at,
-            bytes=summary.bytes,
-            samples=summary.samples,
-            anomaly_score=found.anomaly_score,
-            p_value=found.p_value,
-            strongest=found.strongest.site if found.strongest else (ranked[0] if ranked else None),
-            onset=found.onset.site if found.onset else None,
-            anomalous_sites=sum(metric.is_anomalous for metric in found.metrics),
-        )
-
-
-def ranking(forensics: ForensicsResult) -> list[str]:
-    """Judged sites, the most suspicious first; ties by execution order."""
-    judged = [metric for metric in forensics.metrics if metric.rank_score is not None]
-    return [metric.site for metric in sorted(judged, key=lambda metric: -(metric.rank_score or 0.0))]
 
 
 def confidence(causal: CausalResult | None) -> float | None:

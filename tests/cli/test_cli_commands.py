@@ -70,6 +70,14 @@ def test_triage_lists_broken_and_foreign_bundles(run, bundles, fitted, edit_mani
     assert run("triage", bundles, "--baseline", fitted).exit_code == 3  # nothing could be ranked
 
 
+def test_triage_in_several_processes_says_the_same(run, bundles, fitted):
+    (bundles / "a" / "manifest.json").unlink()
+    arguments = ["triage", bundles, "--baseline", fitted, "--format", "json"]
+    alone, shared = run(*arguments, "--workers", "1"), run(*arguments, "--workers", "2")
+    assert (shared.exit_code, shared.stdout) == (4, alone.stdout)
+    assert run(*arguments, "--workers", "0").exit_code == 2
+
+
 def test_triage_of_nothing(run, tmp_path):
     for directory in (tmp_path, tmp_path / "none"):
         done = run("triage", directory)

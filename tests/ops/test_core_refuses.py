@@ -100,6 +100,46 @@ def test_windows_are_checked_before_anything_is_written() -> None:
     assert (windows == -1).all()
 
 
+def test_entries_are_checked_before_anything_is_written() -> None:
+    x, channels, starts = np.ones(4, np.float32), np.array([0, 1, 2, 1]), np.array([0, 4])
+    floats, one = np.ones(3, np.float32), np.ones(1)
+    out = np.full(4, -1.0), np.full(4, 9, np.uint8), np.full(4, -1.0), np.full((8, 1), -1.0), np.full((1, 2), -1)
+
+    def predictive(channels: Any = channels, starts: Any = starts, degrees: int = 0, symbols: Any = out[1]) -> None:
+        classes = np.full(3, degrees, np.uint8)
+        model = floats, floats, classes, floats / 2, floats, np.ones((1, 2)), one, 0.25, 0.01, 0.02, 100.0
+        core.predictive_bits(x, channels, starts, *model, out[0], symbols, *out[2:])
+
+    for change, says in (
+        ({"channels": channels + 1}, "not there"),
+        ({"channels": channels - 1}, "not there"),
+        ({"channels": channels[:3]}, "entries"),
+        ({"starts": np.array([0, 5])}, "starts"),
+        ({"starts": np.array([0, 3, 2, 4])}, "starts"),
+        ({"degrees": 1}, "class of degrees"),
+        ({"symbols": np.zeros(3, np.uint8)}, "wrong size"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            predictive(**change)
+    assert all((array == array.flat[0]).all() for array in out)
+    predictive()
+    assert out[4].sum() == 4
+
+
+def test_shapes_and_moments_are_checked_before_anything_is_written() -> None:
+    x, counts, quantiles = np.ones(4, np.float32), np.full((1, 5), -1), np.full((1, 1), -1, np.float32)
+    for starts, most, level in ((np.array([1, 4]), 9, 0.5), (np.array([0, 4]), 0, 0.5), (np.array([0, 4]), 9, np.nan)):
+        with pytest.raises(ValueError, match=r"starts|most|level"):
+            core.value_shapes(x, starts, most, np.array([level]), counts, quantiles)
+    assert (counts == -1).all()
+    sums = np.zeros((4, 3))
+    with pytest.raises(ValueError, match="not there"):
+        core.add_moments(x, np.array([0, 1, 2, 3]), *sums)
+    with pytest.raises(ValueError, match=r"\[channels\]"):
+        core.add_moments(x, np.array([0, 1, 2, 2]), *sums[:3], np.zeros(2))
+    assert not sums.any()
+
+
 def test_other_threads_run_while_it_computes() -> None:
     import threading
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import norm
 
 from model_forensics.cf.baseline import Baseline, nanmedian_rows
 from model_forensics.cf.calibration import MINIMUM_GROUPS, Calibration, Scores, q_values
 from model_forensics.cf.compatibility import check_models, check_sites, version_difference
 from model_forensics.cf.features.table import COLUMN, Measured, measure
 from model_forensics.cf.fitting import models_of
-from model_forensics.cf.integrity import WORDS, IntegrityCounts, hard_flags
+from model_forensics.cf.integrity import DEPARTS_AT, WORDS, IntegrityCounts, hard_flags
 from model_forensics.cf.limits import dtype_differences, layout_differences, limitations, reasons_not_judged
 from model_forensics.cf.moments import Moments
 from model_forensics.cf.onset import find_onset, make_onset
@@ -66,6 +66,7 @@ def analyze(
     baseline: Baseline | None,
     config: ForensicsConfig,
     *,
+    windows: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> ForensicsResult:
     """Which sites does this recording use in a way that benign runs do not, how sure is that, and where did it begin?
@@ -73,6 +74,7 @@ def analyze(
     Args:
         recording: all of its samples are read; they combine by group.
         baseline: None gives integrity and bits only.
+        windows: whether sites show where inside them: windows and profiles, which a mere ranking has no use for.
         progress: called with (samples done, samples).
 
     Raises:
@@ -90,10 +92,10 @@ def analyze(
     if config.entropy_window != baseline.window:
         warnings.append(f"entropy windows have the baseline's {baseline.window} symbols, not {config.entropy_window}")
     # zlib and gzip go site by site: sites that the recording lacks cost nothing.
-    reading = _read(recording, baseline.layout, lambda e: baseline.measure(e, methods), progress)
+    reading = _read(recording, baseline.layout, lambda e: baseline.measure(e, methods), progress, windows=windows)
     calibration = baseline.calibration(methods).for_groups(len({sample.group for sample in recording.samples}))
     judged = _judge(reading, recording, baseline, calibration, warnings)
-    metrics = _metrics(recording, reading, baseline, calibration, judged, methods, config)
+    metrics = _metrics(recording, reading, baseline, calibration, judged, methods, config, windows=windows)
     warnings += limitations(baseline, recording, reading.tables, reading.tokens)
     present = [position for position, detail in enumerate(reading.tokens.max(axis=0)) if detail > 0]
     hard = hard_flags(reading.integrity)
@@ -121,7 +123,7 @@ def analyze(
 
 def incident_score(p_value: float, threshold: float) -> float:
     """s/(s + threshold/4) with s = max(0, sigma of p): 0.8 is at the threshold."""
-    sigma = max(0.0, float(norm.isf(max(p_value, 1e-300))))
+    sigma = max(0.0, -float(ndtri(max(p_value, 1e-300))))
     return sigma / (sigma + threshold / 4)
 
 
@@ -130,6 +132,8 @@ def _read(
     layout: Layout,
     measure_one: Callable[..., Measured],
     progress: Callable[[int, int], None] | None,
+    *,
+    windows: bool = True,
 ) -> Reading:
     dense = np.array(
         [recording.sites[i.name].layout == "dense" if i.name in recording.sites else False for i in layout.sites]
@@ -142,7 +146,7 @@ def _read(
         entries = read_entries(recording, sample, layout)
         integrity.add(entries, sample, layout)
         measured = measure_one(entries)
-        if sample == 0:
+        if sample == 0 and windows:
             profiles = token_profiles(measured, entries)
         details.append(SampleDetail(measured if sample == 0 else measured.without_entries(), entries.rows))
         if progress is not None:
@@ -183,14 +187,20 @@ def _metrics(
     judged: Judged,
     methods: Sequence[str],
     config: ForensicsConfig,
+    *,
+    windows: bool,
 ) -> tuple[SiteMetrics, ...]:
     hard = hard_flags(reading.integrity)
     dtypes = dtype_differences(baseline, recording)
     statistic = np.where(np.isfinite(judged.scores.statistic), judged.scores.statistic, -np.inf)
     order = sorted(range(len(reading.layout)), key=lambda site: (not hard[site], -statistic[site]))
-    worst = {site for site in order[:DETAILED_SITES] if np.isfinite(statistic[site]) or hard[site]}
+    worst = {site for site in order[:DETAILED_SITES] if windows and (np.isfinite(statistic[site]) or hard[site])}
     tokens = reading.tokens
     by_method = _method_scores(reading, baseline, judged, methods)
+    normal = _integrity_scores(judged.scores)
+    rank, sigmas = _numbers(judged.scores.statistic), _numbers(judged.sigma)
+    p, bh, by = _numbers(judged.p), _numbers(judged.bh), _numbers(judged.by)
+    seen = tokens.sum(axis=0).tolist()
     unknown = Layout(tuple(info for info in recording.sites.values() if info.name not in reading.layout.index))
     extra = (
         _read(recording, unknown, lambda e: Measured(np.zeros((len(unknown), 0)), ()), None) if len(unknown) else None
@@ -207,8 +217,8 @@ def _metrics(
                 _unjudged(info, tokens_here, counts, "the baseline lacks this site", bool(counts.nan + counts.inf))
             )
             continue
-        sigma = _number(judged.sigma[site])
-        show = site in worst or (sigma is not None and sigma > config.anomaly_threshold) or hard[site]
+        sigma = sigmas[site]
+        show = site in worst or (windows and (hard[site] or (sigma is not None and sigma > config.anomaly_threshold)))
         rows.append(
             SiteMetrics(
                 site=info.name,
@@ -216,16 +226,14 @@ def _metrics(
                 kind=info.kind,
                 layer=info.layer,
                 features=info.features,
-                tokens=int(tokens[:, site].sum()),
-                integrity=reading.integrity.result(
-                    site, reading.layout, _integrity_scores(judged.scores, site), dtypes[site]
-                ),
+                tokens=seen[site],
+                integrity=reading.integrity.result(site, reading.layout, normal[site], dtypes[site]),
                 anomaly_score=sigma,
-                p_value=_number(judged.p[site]),
-                q_value_bh=_number(judged.bh[site]),
-                q_value_by=_number(judged.by[site]),
+                p_value=p[site],
+                q_value_bh=bh[site],
+                q_value_by=by[site],
                 is_anomalous=hard[site] or (sigma is not None and sigma > config.anomaly_threshold),
-                rank_score=_number(judged.scores.statistic[site]),
+                rank_score=rank[site],
                 not_judged=judged.reasons[site],
                 methods=by_method[site],
                 worst_windows=worst_windows(reading.details, site, reading.layout, calibration.judge.reference)
@@ -273,17 +281,10 @@ def _method_scores(
     result: list[dict[str, MethodScore]] = [{} for _ in reading.layout.sites]
     tables = reading.tables
     for method, columns in _bits_columns(methods).items():
-        bits = _median(tables[:, :, columns])
-        expected = baseline.median_bits(columns)
         p_values = judged.methods.get(method, np.full(len(reading.layout), np.nan))
-        sigmas = -ndtri(p_values)
-        for site, row in enumerate(result):
-            row[method] = MethodScore(
-                bits=_number(bits[site]),
-                baseline_bits=_number(expected[site]),
-                sigma=_number(sigmas[site]),
-                p_value=_number(p_values[site]),
-            )
+        values = (_median(tables[:, :, columns]), baseline.median_bits(columns), -ndtri(p_values), p_values)
+        for row, bits, expected, sigma, p in zip(result, *map(_numbers, values), strict=True):
+            row[method] = MethodScore(bits=bits, baseline_bits=expected, sigma=sigma, p_value=p)
     return result
 
 
@@ -299,18 +300,19 @@ def _median(values: Floats) -> Floats:
     return nanmedian_rows(moved)
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _numbers(values: Floats) -> list[float | None]:
+    """Of each value; None where it is not finite."""
+    return [value if isfinite(value) else None for value in values.tolist()]
 
 
-def _integrity_scores(scores: Scores, site: int) -> dict[str, float]:
-    """The larger of both position classes, by magnitude."""
-    result: dict[str, float] = {}
+def _integrity_scores(scores: Scores) -> list[dict[str, float]]:
+    """Per site, those that depart: the larger of both position classes, by magnitude."""
+    result: list[dict[str, float]] = [{} for _ in scores.statistic]
     for name in WORDS:
-        values = scores.normal[site, [COLUMN[f"first.{name}"], COLUMN[f"later.{name}"]]]
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            result[name] = float(finite[np.argmax(np.abs(finite))])
+        both = np.nan_to_num(scores.normal[:, [COLUMN[f"first.{name}"], COLUMN[f"later.{name}"]]], posinf=0, neginf=0)
+        larger = both[np.arange(len(both)), np.abs(both).argmax(axis=1)]
+        for site in np.flatnonzero(np.abs(larger) >= DEPARTS_AT):
+            result[site][name] = float(larger[site])
     return result
 
 
@@ -360,9 +362,9 @@ def _without_baseline(
     reading = _read(recording, layout, lambda e: measure(e, models, layout, methods, config.entropy_window), progress)
     tables, tokens, hard = reading.tables, reading.tokens, hard_flags(reading.integrity)
     rows = []
-    medians = {name: _median(tables[:, :, columns]) for name, columns in _bits_columns(methods).items()}
+    medians = {name: _numbers(_median(tables[:, :, columns])) for name, columns in _bits_columns(methods).items()}
     for site, info in enumerate(layout.sites):
-        bits = {name: _number(values[site]) for name, values in medians.items()}
+        bits = {name: values[site] for name, values in medians.items()}
         scores = {n: MethodScore(bits=b, baseline_bits=None, sigma=None, p_value=None) for n, b in bits.items()}
         counts = reading.integrity.result(site, layout, {})
         rows.append(_unjudged(info, int(tokens[:, site].sum()), counts, "no baseline", hard[site], scores))

@@ -200,10 +200,11 @@ class Baseline:
 
 
 def nanmedian_rows(values: Floats) -> Floats:
-    """Median of each row without NaN; NaN for rows without a value (np.nanmedian warns there)."""
-    result = np.full(len(values), np.nan)
-    filled = np.isfinite(values).any(axis=1)
-    result[filled] = np.nanmedian(values[filled], axis=1)
+    """Median of each row without NaN; NaN for rows without a value (np.nanmedian warns there, and takes its time)."""
+    ordered = np.sort(values, axis=1)  # NaN last
+    count = (~np.isnan(values)).sum(axis=1)
+    row = np.arange(len(values))
+    result: Floats = (ordered[row, np.maximum(count - 1, 0) // 2] + ordered[row, count // 2]) / 2
     return result
 
 

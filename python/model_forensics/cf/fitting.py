@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,13 @@ import numpy as np
 
 from model_forensics.cf.features.table import measure
 from model_forensics.cf.moments import ChannelModel, Moments, fit_channels
-from model_forensics.cf.planes import Floats, Integers, Layout, read_entries, select
+from model_forensics.cf.planes import Entries, Floats, Integers, Layout, read_entries, select
 
 if TYPE_CHECKING:
     from model_forensics.types import Recording
 
 FOLDS = 10  # groups are held out one at a time up to this many, in this many folds beyond
+KEPT_BYTES = 64  # for each channel: a fold's values are read once where they take no more, about as much as its moments
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,41 @@ def choose_samples(recordings: Sequence[Recording], limit: int) -> list[Chosen]:
     return order[:limit]
 
 
+class KeepingReader:
+    """Reads samples, and keeps the first one and others while they take at most `KEPT_BYTES` for each channel."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._left = KEPT_BYTES * layout.channels
+        self._kept: dict[tuple[int, int], Entries] = {}
+
+    def __call__(self, item: Chosen) -> Entries:
+        key = (id(item.recording), item.sample)
+        if key in self._kept:
+            return self._kept[key]
+        entries = read_entries(item.recording, item.sample, self._layout)
+        self._left -= entries.nbytes
+        if self._left >= 0 or not self._kept:
+            self._kept[key] = entries
+        return entries
+
+
 def sum_moments(
-    chosen: Sequence[Chosen], layout: Layout, nonfinite: dict[str, int] | None = None
+    chosen: Sequence[Chosen],
+    layout: Layout,
+    nonfinite: dict[str, int] | None = None,
+    read: Callable[[Chosen], Entries] | None = None,
 ) -> tuple[tuple[Moments, Moments], Integers]:
     """Moments of the first and of the later tokens, and [samples, sites] tokens.
 
     Args:
         nonfinite: filled with site → NaN and Inf values met.
+        read: reads a sample; None: `read_entries`.
     """
     first, later = Moments.empty(layout), Moments.empty(layout)
     tokens = np.zeros((len(chosen), len(layout)), dtype=np.int64)
     for number, item in enumerate(chosen):
-        entries = read_entries(item.recording, item.sample, layout)
+        entries = read(item) if read is not None else read_entries(item.recording, item.sample, layout)
         tokens[number] = entries.rows
         first.add(select(entries, 0))
         if entries.rows.max(initial=0) > 1:
@@ -78,8 +102,20 @@ def sum_moments(
     return (first, later), tokens
 
 
-def models_of(moments: Sequence[Moments], layout: Layout) -> tuple[ChannelModel | None, ...]:
-    return tuple(fit_channels(part, layout) if part.rows.any() else None for part in moments)
+def models_of(
+    moments: Sequence[Moments], layout: Layout, without: Sequence[Moments] | None = None
+) -> tuple[ChannelModel | None, ...]:
+    """The channel model of each position class; None where no token of it is left.
+
+    Args:
+        without: moments, part of the first ones, that the models must not know.
+    """
+    if without is None:
+        return tuple(fit_channels(part, layout) if part.rows.any() else None for part in moments)
+    return tuple(
+        fit_channels(part, layout, left_out) if (part.rows > left_out.rows).any() else None
+        for part, left_out in zip(moments, without, strict=True)
+    )
 
 
 def assign_folds(groups: Sequence[object]) -> np.ndarray:
@@ -101,11 +137,9 @@ def cross_fit(
     tables: list[Floats | None] = [None] * len(chosen)
     for fold in np.unique(folds):
         members = [position for position in range(len(chosen)) if folds[position] == fold]
-        held_out, _ = sum_moments([chosen[position] for position in members], layout)
-        remaining = [total.minus(part) for total, part in zip(totals, held_out, strict=True)]
-        models = models_of(remaining, layout)
+        read = KeepingReader(layout)
+        held_out, _ = sum_moments([chosen[position] for position in members], layout, read=read)
+        models = models_of(totals, layout, held_out)
         for position in members:
-            item = chosen[position]
-            entries = read_entries(item.recording, item.sample, layout)
-            tables[position] = measure(entries, models, layout, methods, window).table
+            tables[position] = measure(read(chosen[position]), models, layout, methods, window).table
     return np.stack([table for table in tables if table is not None])

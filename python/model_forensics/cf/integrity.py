@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_forensics.cf.features.shape import shape_columns
-from model_forensics.cf.planes import Entries, Floats, Integers, Layout, Selection
+from model_forensics.cf.features.shape import share
+from model_forensics.cf.planes import Entries, Floats, Integers, Layout
 from model_forensics.types import Integrity
 
 DEPARTS_AT = 4.0  # normal scores at which an integrity count is put into words
@@ -44,6 +44,7 @@ class IntegrityCounts:
     def empty(layout: Layout, dense: np.ndarray) -> IntegrityCounts:
         sites = len(layout)
         counts = [np.zeros(sites, dtype=np.int64) for _ in range(5)]
+        channels = layout.channels if dense.any() else 0  # constant channels are told of dense sites only
         return IntegrityCounts(
             values=counts[0],
             nan=counts[1],
@@ -52,8 +53,8 @@ class IntegrityCounts:
             first=[None] * sites,
             shares={name: np.zeros(sites) for name in ("distinct", "low_mantissa", "saturated")},
             weight=np.zeros(sites),
-            lowest=np.full(layout.channels, np.inf, dtype=np.float32),
-            highest=np.full(layout.channels, -np.inf, dtype=np.float32),
+            lowest=np.full(channels, np.inf, dtype=np.float32),
+            highest=np.full(channels, -np.inf, dtype=np.float32),
             dense=dense,
             rows=counts[4],
         )
@@ -70,11 +71,15 @@ class IntegrityCounts:
         if self.rows.max(initial=0) > 1 and self.dense.any():
             np.minimum.at(self.lowest, entries.channel[finite], entries.values[finite])
             np.maximum.at(self.highest, entries.channel[finite], entries.values[finite])
-        everything = _finite_selection(entries)
-        columns = shape_columns(everything)
-        for name in self.shares:
-            self.shares[name] += np.nan_to_num(columns[name]) * everything.counts
-        self.weight += everything.counts
+        shapes = entries.shapes
+        count = np.diff(entries.starts) if finite.all() else np.bincount(entries.site[finite], minlength=sites)
+        for name, counted in (
+            ("distinct", shapes.distinct),
+            ("low_mantissa", shapes.low_mantissa),
+            ("saturated", shapes.saturated),
+        ):
+            self.shares[name] += np.nan_to_num(share(counted, shapes)) * count
+        self.weight += count
 
     def _add_nonfinite(self, entries: Entries, sample: int, layout: Layout) -> None:
         bad = np.flatnonzero(~entries.finite)
@@ -91,7 +96,7 @@ class IntegrityCounts:
     def result(
         self, site: int, layout: Layout, normal: dict[str, float], dtype_difference: str | None = None
     ) -> Integrity:
-        """The counts of one site; `normal` are normal scores of integrity columns, empty without a baseline."""
+        """The counts of one site; `normal` are normal scores of integrity columns, of those that depart."""
         values, zeros = int(self.values[site]), int(self.zeros[site])
         nonfinite = int(self.nan[site] + self.inf[site])
         shares = {n: float(t[site] / self.weight[site]) if self.weight[site] else None for n, t in self.shares.items()}
@@ -118,21 +123,6 @@ class IntegrityCounts:
         )
 
 
-def _finite_selection(entries: Entries) -> Selection:
-    keep = entries.finite
-    sites = entries.rows.size
-    return Selection(
-        values=entries.values[keep],
-        channel=entries.channel[keep],
-        row=entries.row[keep],
-        site=entries.site[keep],
-        rows=entries.rows,
-        recorded=np.diff(entries.starts).astype(np.float64),
-        zeros=np.zeros(sites),
-        first_row=0,
-    )
-
-
 def _flags(nan: int, inf: int, all_zero: bool, normal: dict[str, float]) -> tuple[str, ...]:
     flags: list[str] = []
     if nan:
@@ -141,9 +131,9 @@ def _flags(nan: int, inf: int, all_zero: bool, normal: dict[str, float]) -> tupl
         flags.append(f"{inf} Inf")
     if all_zero:
         flags.append("all values are zero")
-    for name, (below, above) in WORDS.items():
-        score = normal.get(name, 0.0)
+    for name, score in normal.items():
         if abs(score) >= DEPARTS_AT:
+            below, above = WORDS[name]
             flags.append(above if score > 0 else below)
     return tuple(flags)
 

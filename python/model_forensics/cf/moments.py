@@ -7,13 +7,15 @@ estimated per site from the baseline itself (empirical Bayes by moments), so not
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtr  # scipy.stats has it too, and takes most of a second to load
 
+from model_forensics import ops
 from model_forensics.cf.planes import Floats, Layout, Selection
 
 CELLS = 40  # channel cells a site; a block is two neighbouring cells, so blocks overlap by half
@@ -21,7 +23,11 @@ LEVELS = 32  # residual symbols: a quarter of a predictive standard deviation ea
 HALF_RANGE = 4.0
 STEP = 2 * HALF_RANGE / LEVELS
 RESOLUTION = 1 / 128  # octaves; absolute magnitude bits are stated at about bfloat16's precision
+LEAST_SCALE = 0.02  # octaves; channels that spread less weigh as much in a site's mean drift
+LARGEST_SQUARE = 100.0  # squared residuals beyond ten scales tell no more about the spread
+SUREST = 2.0**-24  # a sign's probability stays this far from 0 and 1, as far as float32 can tell from 1
 PRIOR_DEGREES = 4.0  # the site's variance counts as this many observations of a channel's
+CHANNELS_AT_ONCE = 1 << 15  # sites are fitted so many together that temporary arrays stay in the cache
 DEGREE_CLASSES = np.array([4.0, 8.0, 16.0, 64.0])  # Student-t tables that channels share
 
 
@@ -47,20 +53,7 @@ class Moments:
 
     def add(self, selection: Selection) -> None:
         """Take in one sample."""
-        channel = selection.channel
-        value = selection.log_magnitude
-        sign = selection.values > 0
-        if selection.rows.max(initial=0) <= 1:  # one token: every channel appears at most once
-            self.count[channel] += 1
-            self.total[channel] += value
-            self.square[channel] += value**2
-            self.positive[channel] += sign
-        else:
-            size = self.count.size
-            self.count += np.bincount(channel, minlength=size)
-            self.total += np.bincount(channel, weights=value, minlength=size)
-            self.square += np.bincount(channel, weights=value**2, minlength=size)
-            self.positive += np.bincount(channel, weights=sign, minlength=size)
+        ops.add_moments(selection.values, selection.channel, self.count, self.total, self.square, self.positive)
         self.rows += selection.rows
 
     def minus(self, other: Moments) -> Moments:
@@ -70,6 +63,13 @@ class Moments:
             self.square - other.square,
             np.maximum(self.positive - other.positive, 0),
             np.maximum(self.rows - other.rows, 0),
+        )
+
+    def of_sites(self, layout: Layout, sites: slice) -> Moments:
+        """Those of some neighbouring sites, without a copy."""
+        inside = slice(layout.offsets[sites.start], layout.offsets[sites.stop])
+        return Moments(
+            self.count[inside], self.total[inside], self.square[inside], self.positive[inside], self.rows[sites]
         )
 
 
@@ -99,9 +99,42 @@ class ChannelModel:
     cell_constant: Floats
     cell_width: Floats
 
+    @cached_property
+    def predictive(self) -> ops.Predictive:
+        """The part that codes entries."""
+        bits, expected = cost_tables()
+        return ops.Predictive(
+            self.location, self.scale, self.degrees, self.positive, self.presence_gain, bits, expected,
+            step=STEP, resolution=RESOLUTION, least_scale=LEAST_SCALE, largest_square=LARGEST_SQUARE,
+        )  # fmt: skip
 
-def fit_channels(moments: Moments, layout: Layout) -> ChannelModel:
-    """The predictive models, shrunk towards the site."""
+
+def fit_channels(moments: Moments, layout: Layout, without: Moments | None = None) -> ChannelModel:
+    """The predictive models, shrunk towards the site.
+
+    Args:
+        without: part of the moments that the models must not know.
+    """
+    parts = []
+    for sites in _runs_of_sites(layout):
+        part = moments.of_sites(layout, sites)
+        if without is not None:
+            part = part.minus(without.of_sites(layout, sites))
+        parts.append(_fit_sites(part, Layout(layout.sites[sites])))
+    joined = (np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(ChannelModel))
+    return ChannelModel(*joined)
+
+
+def _runs_of_sites(layout: Layout) -> Iterator[slice]:
+    """Neighbouring sites of at most `CHANNELS_AT_ONCE` channels together, or a single larger one."""
+    first = 0
+    for site in range(1, len(layout) + 1):
+        if site == len(layout) or layout.offsets[site + 1] - layout.offsets[first] > CHANNELS_AT_ONCE:
+            yield slice(first, site)
+            first = site
+
+
+def _fit_sites(moments: Moments, layout: Layout) -> ChannelModel:
     offsets, widths = layout.offsets[:-1], layout.features
     count = moments.count
 
@@ -132,7 +165,7 @@ def fit_channels(moments: Moments, layout: Layout) -> ChannelModel:
         scatter + PRIOR_DEGREES * spread(within) + np.where(count > 0, pulled, 0.0) * free / (free + 1)
     ) / degrees
     scale = np.sqrt(np.maximum(variance * (1 + 1 / (count + strength)), 1e-8))
-    classes = np.searchsorted(DEGREE_CLASSES * 1.5, degrees).clip(0, DEGREE_CLASSES.size - 1)
+    classes = sum((degrees > edge).astype(np.uint8) for edge in DEGREE_CLASSES[:-1] * 1.5)
     positive = _sign(moments, per_site, spread)
     present = _presence(moments, layout, per_site, spread)
     absent = -np.log2(1 - present)
@@ -146,8 +179,8 @@ def fit_channels(moments: Moments, layout: Layout) -> ChannelModel:
     return ChannelModel(
         location.astype(np.float32),
         scale.astype(np.float32),
-        classes.astype(np.uint8),
-        positive.astype(np.float32),
+        np.asarray(classes, dtype=np.uint8),
+        np.clip(positive, SUREST, 1 - SUREST).astype(np.float32),
         np.log2((1 - present) / present).astype(np.float32),  # from float64: 1 − p cancels in float32
         per_site(surprise),
         per_site(absent),
@@ -193,10 +226,11 @@ def _presence(moments: Moments, layout: Layout, per_site: PerChannel, spread: Pe
     return np.clip(result, 1e-6, 1 - 1e-6)
 
 
+@cache
 def cost_tables() -> tuple[Floats, Floats]:
     """Bits per residual symbol for each class of degrees, and their expectation: [classes, LEVELS], [classes]."""
     edges = np.linspace(-HALF_RANGE, HALF_RANGE, LEVELS + 1)
     edges[0], edges[-1] = -np.inf, np.inf
-    probability = np.stack([np.diff(stats.t.cdf(edges, df=degrees)) for degrees in DEGREE_CLASSES])
+    probability = np.stack([np.diff(stdtr(degrees, edges)) for degrees in DEGREE_CLASSES])
     bits = -np.log2(probability)
     return bits, (probability * bits).sum(axis=1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from model_forensics import ops
 from model_forensics.errors import BaselineError
 from model_forensics.types import Sparse
 
@@ -20,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+VALUES_LOOKED_AT = 65_536  # per site, for the shape of its values; more are thinned evenly
+QUANTILES = (0.1, 0.5, 0.9, 1.0)  # of magnitude
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,18 @@ class Entries:
     def site(self) -> Integers:
         return np.repeat(np.arange(self.rows.size), np.diff(self.starts))
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the per-entry arrays."""
+        return sum(array.nbytes for array in (self.values, self.channel, self.row, self.site, self.finite))
+
+    @cached_property
+    def shapes(self) -> ops.ValueShapes:
+        """Of the finite values, zeros included."""
+        if self.finite.all():
+            return value_shapes(self.values, self.starts)
+        return value_shapes(self.values[self.finite], starts_of(self.site[self.finite], self.rows.size))
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -80,37 +95,49 @@ class Selection:
 
     Attributes:
         values, channel, row, site: [entries], as in `Entries`.
+        starts: [sites + 1] int64, where each site's entries begin.
         rows: [sites] int64, tokens of this class (0 or 1 for the first token).
         recorded: [sites] float64, entries of the class including zeros and nonfinite ones.
         zeros: [sites] float64, recorded zeros.
         first_row: 0 or 1, the token that the class begins with.
+        whole: the sample, where all of its entries are in this class and were kept; None otherwise.
     """
 
     values: npt.NDArray[np.float32]
     channel: Integers
     row: Integers
     site: Integers
+    starts: Integers
     rows: Integers
     recorded: Floats
     zeros: Floats
     first_row: int
-
-    @cached_property
-    def log_magnitude(self) -> Floats:
-        """log2 |x|"""
-        result: Floats = np.log2(np.abs(self.values)).astype(np.float64)
-        return result
+    whole: Entries | None = None
 
     @cached_property
     def counts(self) -> Floats:
         """[sites] entries."""
-        return np.bincount(self.site, minlength=self.rows.size).astype(np.float64)
+        return np.diff(self.starts).astype(np.float64)
 
-    def mean(self, weights: npt.NDArray[Any]) -> Floats:
-        """[sites] mean of a per-entry quantity; NaN where a site has no entry."""
-        total = np.bincount(self.site, weights=weights, minlength=self.rows.size)
+    @cached_property
+    def shapes(self) -> ops.ValueShapes:
+        """Of the values; counted once where the class is the whole sample."""
+        return self.whole.shapes if self.whole is not None else value_shapes(self.values, self.starts)
+
+    def mean(self, total: Floats) -> Floats:
+        """[sites] totals divided by entries; NaN where a site has no entry."""
         result: Floats = np.divide(total, self.counts, out=np.full(total.shape, np.nan), where=self.counts > 0)
         return result
+
+
+def value_shapes(values: npt.NDArray[np.float32], starts: Integers) -> ops.ValueShapes:
+    """Shapes of each site's values, of at most `VALUES_LOOKED_AT` of them, with quantiles at `QUANTILES`."""
+    return ops.value_shapes(values, starts, most=VALUES_LOOKED_AT, levels=QUANTILES)
+
+
+def starts_of(site: Integers, sites: int) -> Integers:
+    """[sites + 1] where each site's entries begin, from the site of each entry in ascending order."""
+    return np.searchsorted(site, np.arange(sites + 1)).astype(np.int64)
 
 
 def to_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -130,17 +157,15 @@ def read_entries(recording: Recording, sample: int, layout: Layout) -> Entries:
         BaselineError: a site has another number of features than the layout says.
     """
     values: list[npt.NDArray[np.float32]] = []
-    channels: list[Integers] = []
-    tokens: list[Integers] = []
+    places: list[Integers] = []  # inside [rows, features]
     counts = np.zeros(len(layout), dtype=np.int64)
     rows = np.zeros(len(layout), dtype=np.int64)
-    offsets = layout.offsets.tolist()
     recorded = recording.sites
     for position, info in enumerate(layout.sites):
         if info.name not in recorded or not recording.has_activation(info.name, sample):
             continue
         activation = recording.activation(info.name, sample)
-        rows[position], width = activation.shape
+        height, width = activation.shape
         if width != info.features:
             raise BaselineError(
                 f"sample {sample} has {width} features at this site, the baseline {info.features}",
@@ -148,24 +173,34 @@ def read_entries(recording: Recording, sample: int, layout: Layout) -> Entries:
                 cure="Use a baseline recorded from the same model",
             )
         if isinstance(activation, Sparse):
-            flat = np.asarray(activation.indices, dtype=np.int64)
-            values.append(to_float32(np.asarray(activation.values)))
+            places.append(activation.indices)
+            values.append(to_float32(activation.values))
         else:
-            flat = np.arange(activation.size, dtype=np.int64)
+            places.append(np.arange(activation.size, dtype=np.int64))
             values.append(to_float32(np.ascontiguousarray(activation).reshape(-1)))
-        row, column = (np.zeros_like(flat), flat) if rows[position] == 1 else np.divmod(flat, width)
-        channels.append(column + offsets[position])
-        tokens.append(row)
-        counts[position] = flat.size
+        rows[position] = height
+        counts[position] = places[-1].size
     merged = np.concatenate(values) if values else np.zeros(0, dtype=np.float32)
+    row, column = _rows_and_columns(places, rows, counts, layout)
     return Entries(
         values=merged,
-        channel=np.concatenate(channels) if channels else np.zeros(0, dtype=np.int64),
-        row=np.concatenate(tokens) if tokens else np.zeros(0, dtype=np.int64),
+        channel=column + np.repeat(layout.offsets[:-1], counts),
+        row=row,
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         rows=rows,
         finite=np.isfinite(merged),
     )
+
+
+def _rows_and_columns(
+    places: list[Integers], rows: Integers, counts: Integers, layout: Layout
+) -> tuple[Integers, Integers]:
+    """[entries] each, from the places of each recorded site's entries inside [rows, features]."""
+    place = np.concatenate(places).astype(np.int64, copy=False) if places else np.zeros(0, dtype=np.int64)
+    if rows.max(initial=0) <= 1:
+        return np.zeros(place.size, dtype=np.int64), place
+    row, column = np.divmod(place, np.repeat(layout.features, counts))
+    return row, column
 
 
 def select(entries: Entries, position_class: int) -> Selection:
@@ -174,21 +209,24 @@ def select(entries: Entries, position_class: int) -> Selection:
     The first token is kept apart because attention sinks give it norms that no other token has.
     """
     if position_class == 0:
-        inside = entries.row == 0
         rows = np.minimum(entries.rows, 1)
+        inside = entries.row == 0
     else:
-        inside = entries.row > 0
         rows = np.maximum(entries.rows - 1, 0)
+        inside = entries.row > 0
     zero = entries.values == 0
     keep = inside & entries.finite & ~zero
     count = entries.rows.size
+    if keep.all():  # one token, as a rule: nothing is copied
+        recorded = np.diff(entries.starts).astype(np.float64)
+        return Selection(
+            entries.values, entries.channel, entries.row, entries.site, entries.starts, rows,
+            recorded=recorded, zeros=np.zeros(count), first_row=position_class, whole=entries,
+        )  # fmt: skip
+    site = entries.site[keep]
     return Selection(
-        values=entries.values[keep],
-        channel=entries.channel[keep],
-        row=entries.row[keep],
-        site=entries.site[keep],
-        rows=rows,
+        entries.values[keep], entries.channel[keep], entries.row[keep], site, starts_of(site, count), rows,
         recorded=np.bincount(entries.site[inside], minlength=count).astype(np.float64),
         zeros=np.bincount(entries.site[inside & zero], minlength=count).astype(np.float64),
         first_row=position_class,
-    )
+    )  # fmt: skip

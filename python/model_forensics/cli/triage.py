@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @options.baseline
 @click.option("--sort-by", type=click.Choice(["anomaly", "size", "date"]), default="anomaly", show_default=True)
 @click.option("--top", type=click.IntRange(min=1), help="Show only the first N.")
+@click.option("--workers", type=options.COUNT, help="Processes; by default as many as pay off for so many bundles.")
 @options.forensics_options
 @options.output_format
 @options.quiet
@@ -30,6 +31,7 @@ def command(
     baseline: Path | None,
     sort_by: str,
     top: int | None,
+    workers: int | None,
     threshold: float | None,
     methods: str | None,
     output_format: str,
@@ -47,7 +49,8 @@ def command(
 
     config = options.configuration({"modules": {"cf": options.forensics_settings(threshold, methods)}})
     with Reporter(quiet=quiet) as progress:
-        entries = RCAPipeline(config, progress=progress).triage(directory, baseline=baseline, sort_by=sort_by)  # type: ignore[arg-type]
+        pipeline = RCAPipeline(config, progress=progress)
+        entries = pipeline.triage(directory, baseline=baseline, sort_by=sort_by, workers=workers)  # type: ignore[arg-type]
     broken = [entry for entry in entries if entry.error is not None]
     shown = entries[:top]
     if output_format == "json":

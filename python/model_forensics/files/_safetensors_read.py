@@ -110,11 +110,13 @@ class SafeTensors:
         return self.array(name)[start:stop]
 
     def _mapping(self) -> mmap.mmap:
-        with self._lock:
-            mapping = None if self._map is None else self._map()
-            if mapping is None:
-                mapping = self._open_mapping()
-                self._map = weakref.ref(mapping)
+        mapping = None if self._map is None else self._map()
+        if mapping is None:
+            with self._lock:
+                mapping = None if self._map is None else self._map()
+                if mapping is None:
+                    mapping = self._open_mapping()
+                    self._map = weakref.ref(mapping)
         _RECENT.keep(mapping)
         return mapping
 
@@ -137,10 +139,14 @@ class _RecentMaps:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._maps: OrderedDict[int, mmap.mmap] = OrderedDict()
+        self._newest: mmap.mmap | None = None
         self._lock = threading.Lock()
 
     def keep(self, mapping: mmap.mmap) -> None:
+        if self._newest is mapping:  # of hundreds of sites in one file
+            return
         with self._lock:
+            self._newest = mapping
             self._maps[id(mapping)] = mapping
             self._maps.move_to_end(id(mapping))
             if len(self._maps) > self._limit:
@@ -251,5 +257,9 @@ def _check_entry(value: Any, data_start: int) -> TensorEntry | str:
 
 
 def _are_sizes(values: Any) -> bool:
-    # type(...) is int: JSON's true and false are no sizes
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 62 for value in values)
+    if not isinstance(values, list):
+        return False
+    for value in values:  # noqa: SIM110  (a generator takes longer than the checks, of thousands of short lists)
+        if type(value) is not int or not 0 <= value < 1 << 62:  # not isinstance: JSON's true and false are no sizes
+            return False
+    return True

@@ -14,6 +14,8 @@ from model_forensics.ops._entropy import entropy_windows
 from model_forensics.ops._machine import instruction_set, set_threads, threads
 from model_forensics.ops._patch import PatchEdit, PatchPlan, patch_plan, patch_rows
 from model_forensics.ops._planes import Grid, histogram, quantize
+from model_forensics.ops._predictive import Predictive, PredictiveBits, add_moments, predictive_bits
+from model_forensics.ops._value_shapes import ValueShapes, value_shapes
 
 __all__ = [
     "Backend",
@@ -22,6 +24,10 @@ __all__ = [
     "Grid",
     "PatchEdit",
     "PatchPlan",
+    "Predictive",
+    "PredictiveBits",
+    "ValueShapes",
+    "add_moments",
     "arithmetic_decode",
     "arithmetic_encode",
     "backends",
@@ -33,8 +39,10 @@ __all__ = [
     "instruction_set",
     "patch_plan",
     "patch_rows",
+    "predictive_bits",
     "quantize",
     "select",
     "set_threads",
     "threads",
+    "value_shapes",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model_forensics._core import StreamError as BrokenStream
 from model_forensics._core import (
+    add_moments,
     arithmetic_decode,
     arithmetic_encode,
     arithmetic_size,
@@ -13,14 +14,17 @@ from model_forensics._core import (
     histogram,
     isa,
     patch_rows,
+    predictive_bits,
     quantize,
     set_threads,
     threads,
+    value_shapes,
 )
 from model_forensics.errors import UsageError
 
 __all__ = [
     "BrokenStream",
+    "add_moments",
     "arithmetic_decode",
     "arithmetic_encode",
     "arithmetic_size",
@@ -30,9 +34,11 @@ __all__ = [
     "histogram",
     "isa",
     "patch_rows",
+    "predictive_bits",
     "quantize",
     "set_threads",
     "threads",
+    "value_shapes",
 ]
 
 try:

@@ -31,6 +31,9 @@ Operation = Literal[
     "arithmetic_encode",
     "arithmetic_decode",
     "patch_rows",
+    "predictive_bits",
+    "add_moments",
+    "value_shapes",
 ]
 Backend = Literal["auto", "cpp", "numba", "numpy", "cuda", "triton"]
 

@@ -9,9 +9,12 @@ from model_forensics.ops._numba.codelength import codelength
 from model_forensics.ops._numba.entropy import entropy_windows
 from model_forensics.ops._numba.patch import patch_rows
 from model_forensics.ops._numba.planes import histogram, quantize
+from model_forensics.ops._numba.predictive import add_moments, predictive_bits
+from model_forensics.ops._numba.value_shapes import value_shapes
 
 __all__ = [
     "BrokenStream",
+    "add_moments",
     "arithmetic_decode",
     "arithmetic_encode",
     "arithmetic_size",
@@ -19,5 +22,7 @@ __all__ = [
     "entropy_windows",
     "histogram",
     "patch_rows",
+    "predictive_bits",
     "quantize",
+    "value_shapes",
 ]

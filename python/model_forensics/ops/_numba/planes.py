@@ -47,7 +47,7 @@ def sources(data: Symbols | Floats, scale: int) -> tuple[Symbols, Floats, npt.ND
 
 
 @compiled
-def _log2(value: float) -> float:
+def log2(value: float) -> float:
     """`_tables.log2` of one positive finite value."""
     half, exponent = math.frexp(value)  # exact: the mantissa in [½, 1)
     mantissa = 2.0 * half
@@ -76,7 +76,7 @@ def symbol_of(value: float, bits: np.uint32, scale: int, levels: int, low: float
     if scale == LOG:
         if x == 0.0:
             return np.int64(0)
-        x = _log2(abs(x))
+        x = log2(abs(x))
     position = np.floor((x - low) / step)
     return np.int64(min(max(position, 0.0), float(levels - 1)))
 

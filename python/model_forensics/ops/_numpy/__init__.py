@@ -8,9 +8,12 @@ from model_forensics.ops._numpy.codelength import codelength
 from model_forensics.ops._numpy.entropy import entropy_windows
 from model_forensics.ops._numpy.patch import patch_rows
 from model_forensics.ops._numpy.planes import histogram, quantize
+from model_forensics.ops._numpy.predictive import add_moments, predictive_bits
+from model_forensics.ops._numpy.value_shapes import value_shapes
 
 __all__ = [
     "BrokenStream",
+    "add_moments",
     "arithmetic_decode",
     "arithmetic_encode",
     "arithmetic_size",
@@ -18,5 +21,7 @@ __all__ = [
     "entropy_windows",
     "histogram",
     "patch_rows",
+    "predictive_bits",
     "quantize",
+    "value_shapes",
 ]

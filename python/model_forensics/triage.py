@@ -1,0 +1,92 @@
+"""Forensics of many bundles for a ranking: one after the other, or in several processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_forensics import cf, ops
+from model_forensics.bundle import load_bundle
+from model_forensics.environment import summarise_recording
+from model_forensics.errors import BackendUnavailable, InputRefused
+from model_forensics.types import ForensicsResult, TriageEntry
+
+if TYPE_CHECKING:
+    from model_forensics.cf import Baseline
+    from model_forensics.config import ForensicsConfig
+
+BUNDLES_A_WORKER = 64  # a process takes about a second to start; fewer bundles than these would be done meanwhile
+BUNDLES_A_MESSAGE = 4
+
+_in_this_process: Callable[[Path], TriageEntry] | None = None
+
+
+def suitable_workers(bundles: int) -> int:
+    """Processes that are worth starting for so many bundles, at most one for each processor."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(processors, bundles // BUNDLES_A_WORKER))
+
+
+def triage_bundles(
+    paths: Sequence[Path], baseline: Baseline | None, config: ForensicsConfig, workers: int
+) -> Iterator[TriageEntry]:
+    """The entry of each path, in their order; the same whatever the number of workers.
+
+    Processes are spawned, not forked: this one may run threads that hold locks. They get the baseline once.
+    """
+    if workers == 1:
+        yield from (triage_bundle(path, baseline, config) for path in paths)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(baseline, config)) as pool:
+        yield from pool.map(_triage_here, paths, chunksize=BUNDLES_A_MESSAGE)
+
+
+def triage_bundle(path: Path, baseline: Baseline | None, config: ForensicsConfig) -> TriageEntry:
+    """One bundle; where it is refused, an entry with the error."""
+    try:
+        recording = load_bundle(path)
+        found = cf.analyze(recording, baseline, config, windows=False)
+    except InputRefused as error:  # of another model than the baseline's too: the others can still be ranked
+        return TriageEntry(
+            path=str(path), bundle_id=None, created_at=None, bytes=None, samples=None, anomaly_score=None,
+            p_value=None, strongest=None, onset=None, anomalous_sites=None, error=str(error),
+        )  # fmt: skip
+    summary = summarise_recording(recording)
+    ranked = ranking(found)
+    return TriageEntry(
+        path=str(path),
+        bundle_id=recording.bundle_id,
+        created_at=recording.created_at,
+        bytes=summary.bytes,
+        samples=summary.samples,
+        anomaly_score=found.anomaly_score,
+        p_value=found.p_value,
+        strongest=found.strongest.site if found.strongest else (ranked[0] if ranked else None),
+        onset=found.onset.site if found.onset else None,
+        anomalous_sites=sum(metric.is_anomalous for metric in found.metrics),
+    )
+
+
+def ranking(forensics: ForensicsResult) -> list[str]:
+    """Judged sites, the most suspicious first; ties by execution order."""
+    judged = [metric for metric in forensics.metrics if metric.rank_score is not None]
+    return [metric.site for metric in sorted(judged, key=lambda metric: -(metric.rank_score or 0.0))]
+
+
+def _start_worker(baseline: Baseline | None, config: ForensicsConfig) -> None:
+    global _in_this_process  # noqa: PLW0603  (what a worker needs is sent to it once, not with each bundle)
+    with suppress(BackendUnavailable):  # without the compiled core every operation runs on one thread anyway
+        ops.set_threads(1)
+    _in_this_process = partial(triage_bundle, baseline=baseline, config=config)
+
+
+def _triage_here(path: Path) -> TriageEntry:
+    assert _in_this_process is not None, "the worker was started by _start_worker"
+    return _in_this_process(path)
