@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_forensics.cf.features.codelength import Coded, code
-from model_forensics.cf.features.evidence import Grid, _shrink, _whiten, gather
+from model_forensics.cf.features.evidence import Grid, Rectangle, _shrink, _whiten, gather
 from model_forensics.cf.features.scan import (
     Found,
-    Rectangle,
     Scan,
     _coarse,
     _Images,
@@ -222,11 +221,15 @@ def test_cumulative_sums_give_what_plain_sums_give() -> None:
     for plane in planes:
         first = top + plane.steps
         inside = np.s_[0, first:bottom, left:right]
-        long = (bottom - first) / (9 - plane.steps)
-        wide = (best.channel_stop - best.channel_start) / 23
-        kept = 1 - plane.row[0] * wide - plane.column[0] * long + plane.both[0] * wide * long
-        variance = max(plane.variance[inside].sum() * kept, 1e-9)
-        expected += float(_log_likelihood(np.float64(plane.total[inside].sum()), np.float64(variance), plane.bound))
+        variance, rows, columns = plane.variance[0], np.s_[first:bottom], np.s_[left:right]
+        part = variance[inside[1:]].sum()
+        kept = (
+            1
+            - plane.row[0] * part / variance[rows].sum()
+            - plane.column[0] * part / variance[:, columns].sum()
+            + plane.both[0] * part / variance.sum()
+        )
+        expected += float(_log_likelihood(plane.total[inside].sum(), part * kept, plane.bound))
     assert bits[0] == pytest.approx(expected / np.log(2), rel=1e-9)
     size = (best.token_stop - best.token_start) * (best.channel_stop - best.channel_start)
     chance = np.sqrt(2 * (1 + np.log(9 * 23 / size)))

@@ -16,6 +16,7 @@ of its generalised least squares (`_whiten`). Presence has none, because zeros a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,6 +57,15 @@ class Grid:
     present_variance: Floats
 
 
+class Rectangle(NamedTuple):
+    """Rows of the position class and channels of the site, half open."""
+
+    token_start: int
+    token_stop: int
+    channel_start: int
+    channel_stop: int
+
+
 class Plane(NamedTuple):
     """Sums of one kind of evidence.
 
@@ -75,12 +85,20 @@ class Plane(NamedTuple):
     steps: bool = False
 
 
-def gather(selection: Selection, entries: slice, symbols: np.ndarray, model: ChannelModel, grid: Grid) -> list[Plane]:
+def gather(
+    selection: Selection,
+    entries: slice | Integers,
+    symbols: np.ndarray,
+    model: ChannelModel,
+    grid: Grid,
+    taken: Sequence[Rectangle] = (),
+) -> list[Plane]:
     """The planes that say anything about these sites.
 
     Args:
         entries: those of `grid.sites`.
         symbols: [all entries], `Coded.symbols`.
+        taken: rectangles whose entries were left out on purpose, so that they are not missed.
     """
     channel, site = selection.channel[entries], selection.site[entries]
     place = np.searchsorted(grid.sites, np.arange(selection.rows.size))[site]
@@ -104,11 +122,7 @@ def gather(selection: Selection, entries: slice, symbols: np.ndarray, model: Cha
     up = np.clip(model.positive[channel], 1 - SIGN_CERTAINTY, SIGN_CERTAINTY)
     surprise = np.log(up / (1 - up)) / 2 * (2 * up - 1 - np.sign(values))
     planes.append(sums.plane(surprise.astype(np.float64), count)[0]._replace(bound=SIGN_BOUND))
-    absent = grid.present[:, None] * np.diff(grid.tokens)[:, None] - count
-    # Below half an entry, a site that is always recorded whole holds no zero.
-    absent[np.abs(absent).max(axis=(1, 2)) < HALF_AN_ENTRY] = 0.0
-    if absent.any():
-        planes.append(_presence(absent, grid))
+    planes.extend(_presence(count, grid, taken))
     return planes
 
 
@@ -227,10 +241,22 @@ def _changes(
     return np.log2(np.maximum(relative, STILL)), known
 
 
-def _presence(absent: Floats, grid: Grid) -> Plane:
-    variance = grid.present_variance[:, None] * np.diff(grid.tokens)[:, None]
+def _presence(count: Floats, grid: Grid, taken: Sequence[Rectangle]) -> list[Plane]:
+    """One plane, or none where nothing is missing and nothing is too many."""
+    tokens = np.diff(grid.tokens)[:, None]
+    absent = grid.present[:, None] * tokens - count
+    variance = grid.present_variance[:, None] * tokens
+    for other in taken:
+        rows = (grid.tokens[:-1] < other.token_stop) & (grid.tokens[1:] > other.token_start)
+        columns = (grid.channels[:, :-1] < other.channel_stop) & (grid.channels[:, 1:] > other.channel_start)
+        unknown = rows[None, :, None] & columns[:, None, :]
+        absent[unknown] = variance[unknown] = 0.0
+    # Below half an entry, a site that is always recorded whole holds no zero.
+    absent[np.abs(absent).max(axis=(1, 2)) < HALF_AN_ENTRY] = 0.0
+    if not absent.any():
+        return []
     # In sparse recordings, channels come and go together in a text. The median cell says how much.
     whole = variance.sum(axis=1)
     inflation = np.maximum(_median(_ratio(absent.sum(axis=1) ** 2, whole), whole > 0) / CHI_SQUARE_MEDIAN, 1.0)
     none = np.zeros(len(absent))
-    return Plane(absent, variance * inflation[:, None, None], none, none, none, bound=1.0)
+    return [Plane(absent, variance * inflation[:, None, None], none, none, none, bound=1.0)]

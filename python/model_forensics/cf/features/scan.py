@@ -1,8 +1,8 @@
 """Where inside a site a fault lies: a scan statistic over rectangles of tokens × channels of every size.
 
 After Kulldorff (1997, Communications in Statistics 26): the log-likelihood ratio of "the evidence inside differs"
-against "it does not", maximised over rectangles. Small rectangles are many more than large ones; each is judged against how far
-chance gets at its own size (Dümbgen and Spokoiny 2001, Ann. Stat. 29), so neither kind is preferred.
+against "it does not", maximised over rectangles. Small rectangles are many more than large ones; each is judged against
+how far chance gets at its own size (Dümbgen and Spokoiny 2001, Ann. Stat. 29), so neither kind is preferred.
 """
 
 from __future__ import annotations
@@ -12,25 +12,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from model_forensics.cf.features.codelength import Coded
-from model_forensics.cf.features.evidence import Grid, Plane, gather
+from model_forensics.cf.features.evidence import Grid, Plane, Rectangle, gather
 from model_forensics.cf.moments import CELLS, ChannelModel
 from model_forensics.cf.planes import Floats, Integers, Layout, Selection
 
 TOKEN_BINS = 32
 BINS_AT_ONCE = 1 << 16  # sites are scanned together up to this many bins
 ENTRIES_AT_ONCE = 1 << 21  # and, apart from a single larger site, entries
+LEAST = 1e-9  # keeps divisions defined where a rectangle holds nothing
 REFINEMENTS = 8  # rounds; they stop by themselves as soon as no edge moves
-
-
-class Rectangle(NamedTuple):
-    """Rows of the position class and channels of the site, half open."""
-
-    token_start: int
-    token_stop: int
-    channel_start: int
-    channel_stop: int
 
 
 class Found(NamedTuple):
@@ -80,31 +73,40 @@ def windows_of(
     """Up to `limit` rectangles of one site that do not overlap, best first, with edges exact to a token and a channel.
 
     Scores are those of the coarse scan, which is what benign samples were measured with. Rectangles after the first are
-    kept only if they score above zero, that is, above what chance reaches.
+    kept only if they score above zero, that is, above what chance reaches. What lies in a found rectangle is left out
+    of the search for the next: the rest would depart from it just as it departs from the rest.
     """
     if not selection.rows[site]:
         return []
     chosen = np.array([site])
     start = int(selection.counts[:site].sum())
-    entries = slice(start, start + int(selection.counts[site]))
-    coarse = _coarse(selection, entries, chosen, model, layout)
-    images = _Images(gather(selection, entries, coded.symbols, model, coarse), coarse)
+    entries = np.arange(start, start + int(selection.counts[site]))
     found: list[Found] = []
     while len(found) < limit:
         taken = [item.rectangle for item in found]
-        score, _, corners = images.best(taken)
+        if taken:
+            entries = entries[~_inside(selection, entries, int(layout.offsets[site]), taken[-1])]
+        coarse = _coarse(selection, entries, chosen, model, layout)
+        score, _, corners = _Images(gather(selection, entries, coded.symbols, model, coarse, taken), coarse).best(taken)
         if not np.isfinite(score[0]) or (found and score[0] <= 0):
             break
-        rectangle = Rectangle(*corners[0].tolist())
-        bits = 0.0
+        rectangle, bits = Rectangle(*corners[0].tolist()), 0.0
         for _ in range(REFINEMENTS):
             grid = _split(coarse, rectangle, selection, entries, model, layout)
-            moved, bits = _Images(gather(selection, entries, coded.symbols, model, grid), grid).climb(rectangle, taken)
-            rectangle = moved
+            images = _Images(gather(selection, entries, coded.symbols, model, grid, taken), grid)
+            rectangle, bits = images.climb(rectangle, taken)
             if _exact(grid, rectangle):
                 break
         found.append(Found(rectangle, float(score[0]), bits))
     return found
+
+
+def _inside(selection: Selection, entries: Integers, offset: int, where: Rectangle) -> npt.NDArray[np.bool_]:
+    """[entries] whether they lie in a rectangle of the site whose channels begin at `offset`."""
+    row = selection.row[entries] - selection.first_row
+    channel = selection.channel[entries] - offset
+    inside: npt.NDArray[np.bool_] = (row >= where.token_start) & (row < where.token_stop)
+    return inside & (channel >= where.channel_start) & (channel < where.channel_stop)
 
 
 def _batches(selection: Selection) -> Iterator[Integers]:
@@ -119,7 +121,9 @@ def _batches(selection: Selection) -> Iterator[Integers]:
                 yield present[run[at : at + size]]
 
 
-def _coarse(selection: Selection, entries: slice, chosen: Integers, model: ChannelModel, layout: Layout) -> Grid:
+def _coarse(
+    selection: Selection, entries: slice | Integers, chosen: Integers, model: ChannelModel, layout: Layout
+) -> Grid:
     rows = int(selection.rows[chosen[0]])
     bins = min(rows, TOKEN_BINS)
     return Grid(
@@ -133,7 +137,7 @@ def _coarse(selection: Selection, entries: slice, chosen: Integers, model: Chann
 
 
 def _split(
-    coarse: Grid, near: Rectangle, selection: Selection, entries: slice, model: ChannelModel, layout: Layout
+    coarse: Grid, near: Rectangle, selection: Selection, entries: slice | Integers, model: ChannelModel, layout: Layout
 ) -> Grid:
     """The grid of one site with single tokens and channels around the edges of a rectangle."""
     site = int(coarse.sites[0])
@@ -203,12 +207,13 @@ class _Images:
             top, bottom = _positions(length, bins)
             start, stop = self.tokens[top], self.tokens[bottom]
             strip = self.sums[..., bottom, :] - self.above[..., top, :]
+            across = strip[1, ..., -1:]
             for width in _lengths(cells):
                 first, last = _positions(width, cells)
                 left, right = self.channels[:, first], self.channels[:, last]
-                value, ratio = self._judge(
-                    strip[..., last] - strip[..., first], (stop - start)[:, None], (right - left)[:, None]
-                )
+                inside = strip[..., last] - strip[..., first]
+                down = self.sums[1, :, :, -1:, last] - self.sums[1, :, :, -1:, first]
+                value, ratio = self._judge(inside, across, down, (stop - start)[:, None] * (right - left)[:, None])
                 _forbid(value, taken, start[:, None], stop[:, None], left[:, None], right[:, None])
                 flat = value.reshape(sites, -1)
                 at = flat.argmax(axis=1)
@@ -245,33 +250,40 @@ class _Images:
     def _at(self, places: Sequence[Integers], taken: Sequence[Rectangle]) -> tuple[Floats, Floats]:
         """[rectangles] score and log-likelihood ratio; `places` index the edges."""
         top, bottom, left, right = np.broadcast_arrays(*places)
-        below, above = self.sums[:, :, :1], self.above[:, :, :1]
-        sums = (below[..., bottom, right] - below[..., bottom, left]) - (above[..., top, right] - above[..., top, left])
+        below, above = self.sums[:, :, 0], self.above[:, :, 0]
+        inside = below[..., bottom, right] - below[..., bottom, left] - above[..., top, right] + above[..., top, left]
+        across = below[1, :, bottom, -1] - above[1, :, top, -1]
+        down = below[1, :, -1, right] - below[1, :, -1, left]
         corners = (self.tokens[top], self.tokens[bottom], self.channels[0, left], self.channels[0, right])
-        value, ratio = self._judge(sums, corners[1] - corners[0], (corners[3] - corners[2])[None])
+        size = (corners[1] - corners[0]) * (corners[3] - corners[2])
+        value, ratio = self._judge(inside[:, :, None], across.T[:, None], down.T[:, None], size[None])
         _forbid(value[0], taken, *corners)
         return value[0], ratio[0]
 
-    def _judge(self, sums: Floats, tokens: Integers, channels: Integers) -> tuple[Floats, Floats]:
+    def _judge(self, inside: Floats, across: Floats, down: Floats, size: Integers) -> tuple[Floats, Floats]:
         """Score and log-likelihood ratio (nats), [sites, ...], of rectangles.
 
         Args:
-            sums: [2, planes, sites, ...] totals and variances inside.
-            tokens, channels: of the rectangles; they broadcast to [sites, ...].
+            inside: [2, planes, sites, ...] totals and variances.
+            across, down: [planes, sites, ...] variances of a rectangle's tokens over all channels, and of its channels
+                over all tokens; these and `size`, in entries, broadcast to the rectangles.
         """
-        all_tokens, all_channels = int(self.tokens[-1]), self.channels[:, -1]
-        shape = (-1,) + (1,) * (sums.ndim - 3)
-        wide = channels / all_channels.reshape(shape)
-        total = np.zeros(sums.shape[2:])
-        for number, bound in enumerate(self.bounds):
-            shift = int(self.steps[number])
-            long = (tokens - shift) / max(all_tokens - shift, 1)
-            row, column, both = (share.reshape(shape) for share in self.shares[:, number])
-            variance = np.maximum(sums[1, number] * (1 - row * wide - long * (column - both * wide)), 1e-9)
-            total += _log_likelihood(sums[0, number], variance, bound)
-        size = np.maximum(tokens * channels, 1e-9)
-        chance = np.sqrt(2 * (1 + np.log(all_tokens * all_channels.reshape(shape) / size)))
-        return np.sqrt(2 * total) - chance, total
+        shape = (-1,) + (1,) * (inside.ndim - 3)
+        summed = np.zeros(inside.shape[2:])
+        for plane, bound in enumerate(self.bounds):
+            total, variance = inside[:, plane]
+            row, column, both = (share.reshape(shape) for share in self.shares[:, plane])
+            whole = self.sums[1, plane, :, -1, -1].reshape(shape)
+            taken_away = _share(row, across[plane]) + _share(column, down[plane]) - _share(both, whole)
+            summed += _log_likelihood(total, np.maximum(variance * (1 - variance * taken_away), LEAST), bound)
+        everything = (self.tokens[-1] * self.channels[:, -1]).reshape(shape)
+        chance = np.sqrt(2 * (1 + np.log(everything / np.maximum(size, LEAST))))
+        return np.sqrt(2 * summed) - chance, summed
+
+
+def _share(part: Floats, of: Floats) -> Floats:
+    result: Floats = part / np.maximum(of, LEAST)
+    return result
 
 
 def _forbid(
