@@ -157,6 +157,17 @@ def test_windows_of_a_site_do_not_overlap_and_come_best_first() -> None:
     assert all(value > 0.75 for value, _ in found)
 
 
+@pytest.mark.parametrize("fault", ["louder", "absent", "still"])
+def test_what_a_fault_stands_out_from_is_not_shown_as_a_second_one(fault: str) -> None:
+    layout = layout_of(180)
+    model = model_of(layout)
+    array = benign(np.random.default_rng(17), 25, 180)
+    array[6:17, 40:110] = FAULTS[fault](array[6:17, 40:110])
+    first, *others = windows_of(*measured([array], layout, model), model, layout, 0, 3)
+    assert overlap(first.rectangle, Rectangle(5, 16, 40, 110)) > 0.75
+    assert all(item.score < first.score / 2 and item.score < 4 for item in others)
+
+
 def test_benign_recordings_score_about_alike_whatever_their_size() -> None:
     medians = []
     for width, tokens in ((16, 40), (64, 12), (300, 30), (300, 100)):
@@ -229,7 +240,7 @@ def test_cumulative_sums_give_what_plain_sums_give() -> None:
             - plane.column[0] * part / variance[:, columns].sum()
             + plane.both[0] * part / variance.sum()
         )
-        expected += float(_log_likelihood(plane.total[inside].sum(), part * kept, plane.bound))
+        expected += float(_log_likelihood(plane.total[inside].sum(), max(part * kept, 1e-9), plane.bound))
     assert bits[0] == pytest.approx(expected / np.log(2), rel=1e-9)
     size = (best.token_stop - best.token_start) * (best.channel_stop - best.channel_start)
     chance = np.sqrt(2 * (1 + np.log(9 * 23 / size)))

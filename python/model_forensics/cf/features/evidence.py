@@ -32,6 +32,7 @@ LEAST_VARIANCE = 0.01  # of one entry in any plane; below it lies only rounding
 SIGN_CERTAINTY = 0.95  # no sign counts as surer than this
 SIGN_BOUND = float(np.log(SIGN_CERTAINTY / (1 - SIGN_CERTAINTY)) * SIGN_CERTAINTY)  # largest term of the sign plane
 HALF_AN_ENTRY = 0.5
+IMPUTATIONS = 5
 CHI_SQUARE_MEDIAN = 0.455  # with one degree of freedom
 
 RESIDUALS = np.clip((np.arange(LEVELS) + 0.5) * STEP - HALF_RANGE, -CLIP, CLIP)  # of each residual symbol
@@ -45,6 +46,7 @@ class Grid:
         sites: [sites] consecutive numbers, as far as entries go.
         tokens: [bins + 1] edges in rows of the position class.
         channels: [sites, cells + 1] edges in channels of the site; cells of narrow sites may be empty.
+        first: [sites] global number of the site's first channel.
         cell: [entries of the sites] cell of each entry.
         present, present_variance: [sites, cells] entries that the baseline expects in a token, and their variance.
     """
@@ -52,6 +54,7 @@ class Grid:
     sites: Integers
     tokens: Integers
     channels: Integers
+    first: Integers
     cell: Integers
     present: Floats
     present_variance: Floats
@@ -87,7 +90,7 @@ class Plane(NamedTuple):
 
 def gather(
     selection: Selection,
-    entries: slice | Integers,
+    entries: slice,
     symbols: np.ndarray,
     model: ChannelModel,
     grid: Grid,
@@ -98,61 +101,83 @@ def gather(
     Args:
         entries: those of `grid.sites`.
         symbols: [all entries], `Coded.symbols`.
-        taken: rectangles whose entries were left out on purpose, so that they are not missed.
+        taken: of the only site; what lies inside is treated as unknown: it is no evidence, and has no say in what
+            tokens and channels are like.
     """
-    channel, site = selection.channel[entries], selection.site[entries]
+    values, channel, site = selection.values[entries], selection.channel[entries], selection.site[entries]
     place = np.searchsorted(grid.sites, np.arange(selection.rows.size))[site]
     row = selection.row[entries] - selection.first_row
     bin_of_row = np.repeat(np.arange(grid.tokens.size - 1), np.diff(grid.tokens))
     shape = grid.sites.size, grid.tokens.size - 1, grid.channels.shape[1] - 1
     slot = (place * shape[1] + bin_of_row[row]) * shape[2] + grid.cell
-    sums = _Sums(place, slot, shape)
-    count = sums.add(None)
+    unknown = _inside(row, channel - grid.first[0], taken) if taken else None
+    sums = _Sums(place, slot, unknown, shape)
 
     residual = RESIDUALS[symbols[entries]]
-    magnitude, shift, spread = sums.plane(residual, count)
-    planes = [magnitude]
+    magnitude, shift, spread = sums.plane(residual)
     scattered = np.minimum(np.abs(residual - shift.ravel()[slot]) / spread[place], CLIP)
-    planes.append(sums.plane(scattered, count, centre=True)[0])
-    values = selection.values[entries]
+    planes = [magnitude, sums.plane(scattered, centre=True)[0]]
     if grid.tokens[-1] > 1:
-        change, known = _changes(values, row, channel, place, grid.channels[:, -1])
-        sums_known = _Sums(place[known], slot[known], shape)
-        planes.append(sums_known.plane(change[known], sums_known.add(None), centre=True)[0]._replace(steps=True))
+        change, has_before = _changes(values, row, channel, place, grid.channels[:, -1])
+        steps = _Sums(place[has_before], slot[has_before], None if unknown is None else unknown[has_before], shape)
+        planes.append(steps.plane(change[has_before], centre=True)[0]._replace(steps=True))
     up = np.clip(model.positive[channel], 1 - SIGN_CERTAINTY, SIGN_CERTAINTY)
     surprise = np.log(up / (1 - up)) / 2 * (2 * up - 1 - np.sign(values))
-    planes.append(sums.plane(surprise.astype(np.float64), count)[0]._replace(bound=SIGN_BOUND))
-    planes.extend(_presence(count, grid, taken))
+    planes.append(sums.plane(surprise.astype(np.float64))[0]._replace(bound=SIGN_BOUND))
+    planes.extend(_presence(sums.count + sums.missing, grid, taken))
     return planes
 
 
+def _inside(row: Integers, column: Integers, rectangles: Sequence[Rectangle]) -> npt.NDArray[np.bool_]:
+    """[entries] whether they lie in any of the rectangles."""
+    result = np.zeros(row.size, dtype=bool)
+    for top, bottom, left, right in rectangles:
+        result |= (row >= top) & (row < bottom) & (column >= left) & (column < right)
+    return result
+
+
 class _Sums:
-    """Sums of per-entry terms over bins."""
+    """Sums of per-entry terms over bins.
 
-    def __init__(self, place: Integers, slot: Integers, shape: tuple[int, int, int]) -> None:
-        self.place, self.slot, self.shape = place, slot, shape
+    Attributes:
+        count, missing: [sites, bins, cells] entries with known and with unknown terms.
+    """
 
-    def add(self, weights: Floats | None) -> Floats:
-        sums = np.bincount(self.slot, weights=weights, minlength=int(np.prod(self.shape)))
+    def __init__(
+        self, place: Integers, slot: Integers, unknown: npt.NDArray[np.bool_] | None, shape: tuple[int, int, int]
+    ) -> None:
+        self.shape = shape
+        self.known: slice | npt.NDArray[np.bool_] = slice(None) if unknown is None else ~unknown
+        self.place, self.slot = place[self.known], slot[self.known]
+        self.count = self._add(self.slot)
+        self.missing = np.zeros(shape) if unknown is None else self._add(slot) - self.count
+
+    def _add(self, slot: Integers, weights: Floats | None = None) -> Floats:
+        sums = np.bincount(slot, weights=weights, minlength=int(np.prod(self.shape)))
         return sums.reshape(self.shape).astype(np.float64, copy=False)
 
-    def plane(self, terms: Floats, count: Floats, centre: bool = False) -> tuple[Plane, Floats, Floats]:
+    def plane(self, terms: Floats, centre: bool = False) -> tuple[Plane, Floats, Floats]:
         """The plane of terms whose spread is measured in this very site.
 
         Args:
+            terms: [entries], known and unknown.
             centre: take the site's mean away, where no model says what it should be.
 
         Returns:
             (plane, [sites, bins, cells] what was taken away from each entry, [sites] standard deviation of the rest).
         """
-        total = self.add(terms)
+        terms = terms[self.known]
+        total, count = self._add(self.slot, terms), self.count
         seen = np.maximum(count.sum(axis=(1, 2)), 1)
         mean = total.sum(axis=(1, 2)) / seen if centre else np.zeros(self.shape[0])
         total -= mean[:, None, None] * count
         square = np.bincount(self.place, weights=terms**2, minlength=self.shape[0]) - seen * mean**2
         variance = np.maximum(_residual_variance(total, count, square), LEAST_VARIANCE)[:, None, None]
-        plane, shift = _whiten(total, count * variance)
-        return plane, mean[:, None, None] + shift * variance, np.sqrt(variance[:, 0, 0])
+        plane, effect = _whiten(total, count * variance)
+        for _ in range(IMPUTATIONS if self.missing.any() else 0):
+            # A two-way layout with holes has no closed form; what is unknown is as its token and channel let expect.
+            plane, effect = _whiten(total + self.missing * variance * effect, (count + self.missing) * variance)
+        return plane, mean[:, None, None] + effect * variance, np.sqrt(variance[:, 0, 0])
 
 
 def _residual_variance(total: Floats, count: Floats, square: Floats) -> Floats:

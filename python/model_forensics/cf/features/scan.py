@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from model_forensics.cf.features.codelength import Coded
 from model_forensics.cf.features.evidence import Grid, Plane, Rectangle, gather
@@ -73,20 +72,18 @@ def windows_of(
     """Up to `limit` rectangles of one site that do not overlap, best first, with edges exact to a token and a channel.
 
     Scores are those of the coarse scan, which is what benign samples were measured with. Rectangles after the first are
-    kept only if they score above zero, that is, above what chance reaches. What lies in a found rectangle is left out
-    of the search for the next: the rest would depart from it just as it departs from the rest.
+    kept only if they score above zero, that is, above what chance reaches. What lies in a found rectangle is unknown
+    to the search for the next: the rest would depart from it just as it departs from the rest.
     """
     if not selection.rows[site]:
         return []
     chosen = np.array([site])
     start = int(selection.counts[:site].sum())
-    entries = np.arange(start, start + int(selection.counts[site]))
+    entries = slice(start, start + int(selection.counts[site]))
+    coarse = _coarse(selection, entries, chosen, model, layout)
     found: list[Found] = []
     while len(found) < limit:
         taken = [item.rectangle for item in found]
-        if taken:
-            entries = entries[~_inside(selection, entries, int(layout.offsets[site]), taken[-1])]
-        coarse = _coarse(selection, entries, chosen, model, layout)
         score, _, corners = _Images(gather(selection, entries, coded.symbols, model, coarse, taken), coarse).best(taken)
         if not np.isfinite(score[0]) or (found and score[0] <= 0):
             break
@@ -101,14 +98,6 @@ def windows_of(
     return found
 
 
-def _inside(selection: Selection, entries: Integers, offset: int, where: Rectangle) -> npt.NDArray[np.bool_]:
-    """[entries] whether they lie in a rectangle of the site whose channels begin at `offset`."""
-    row = selection.row[entries] - selection.first_row
-    channel = selection.channel[entries] - offset
-    inside: npt.NDArray[np.bool_] = (row >= where.token_start) & (row < where.token_stop)
-    return inside & (channel >= where.channel_start) & (channel < where.channel_stop)
-
-
 def _batches(selection: Selection) -> Iterator[Integers]:
     """Site numbers, in order, with equally many rows in each batch."""
     present = np.flatnonzero(selection.rows > 0)
@@ -121,15 +110,14 @@ def _batches(selection: Selection) -> Iterator[Integers]:
                 yield present[run[at : at + size]]
 
 
-def _coarse(
-    selection: Selection, entries: slice | Integers, chosen: Integers, model: ChannelModel, layout: Layout
-) -> Grid:
+def _coarse(selection: Selection, entries: slice, chosen: Integers, model: ChannelModel, layout: Layout) -> Grid:
     rows = int(selection.rows[chosen[0]])
     bins = min(rows, TOKEN_BINS)
     return Grid(
         sites=chosen,
         tokens=-(-np.arange(bins + 1) * rows // bins),
         channels=-(-np.arange(CELLS + 1) * layout.features[chosen][:, None] // CELLS),
+        first=layout.offsets[chosen],
         cell=model.cell[selection.channel[entries]].astype(np.int64),
         present=model.cell_present[chosen],
         present_variance=model.cell_present_variance[chosen],
@@ -137,7 +125,7 @@ def _coarse(
 
 
 def _split(
-    coarse: Grid, near: Rectangle, selection: Selection, entries: slice | Integers, model: ChannelModel, layout: Layout
+    coarse: Grid, near: Rectangle, selection: Selection, entries: slice, model: ChannelModel, layout: Layout
 ) -> Grid:
     """The grid of one site with single tokens and channels around the edges of a rectangle."""
     site = int(coarse.sites[0])
@@ -151,6 +139,7 @@ def _split(
         sites=coarse.sites,
         tokens=tokens,
         channels=channels[None],
+        first=coarse.first,
         cell=cell[selection.channel[entries] - offset],
         present=np.add.reduceat(present, channels[:-1])[None],
         present_variance=np.add.reduceat(present * (1 - present), channels[:-1])[None],
