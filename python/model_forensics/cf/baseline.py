@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # What is constant in the baseline counts as spreading this much, in bits or octaves per value: codes learned from all
 # groups differ a little from those that left a group out, and a constant site would show that as a departure.
 SMALLEST_SPREAD = 0.02
-SMALLEST_BLOCK_SPREAD = 0.25  # excess bits of a block / √(its size)
+SMALLEST_BLOCK_SPREAD = 0.25  # of the scan's score, in standard deviations of chance
 SMALLEST_COMPRESSED_SPREAD = 0.02  # bits per value; headers and block sizes move less than this
 SMALLEST_PRESENCE_SPREAD = 1.0
 CONSTANT_SPREAD = 1e-9

@@ -18,7 +18,7 @@ from scipy.special import stdtr  # scipy.stats has it too, and takes most of a s
 from model_forensics import ops
 from model_forensics.cf.planes import Floats, Layout, Selection
 
-CELLS = 40  # channel cells a site; a block is two neighbouring cells, so blocks overlap by half
+CELLS = 40  # channel cells a site
 LEVELS = 32  # residual symbols: a quarter of a predictive standard deviation each, ±4 in all
 HALF_RANGE = 4.0
 STEP = 2 * HALF_RANGE / LEVELS
@@ -85,7 +85,7 @@ class ChannelModel:
         presence_expected: [sites] float64, expected presence bits of one token.
         absent_total: [sites] float64, bits of a token in which nothing is present.
         cell: [channels] uint8, the channel's cell inside its site.
-        cell_constant, cell_width: [sites, CELLS] float64: bits of an absent token minus those expected; channels.
+        cell_present, cell_present_variance: [sites, CELLS] float64, entries present in a token: mean and variance.
     """
 
     location: npt.NDArray[np.float32]
@@ -96,8 +96,8 @@ class ChannelModel:
     presence_expected: Floats
     absent_total: Floats
     cell: npt.NDArray[np.uint8]
-    cell_constant: Floats
-    cell_width: Floats
+    cell_present: Floats
+    cell_present_variance: Floats
 
     @cached_property
     def predictive(self) -> ops.Predictive:
@@ -175,7 +175,6 @@ def _fit_sites(moments: Moments, layout: Layout) -> ChannelModel:
     always = spread((per_site(count) >= moments.rows * widths).astype(np.float64)) > 0
     surprise = np.where(always, -np.log2(present), entropy)
     cell, slots = _cells(layout)
-    size = len(layout) * CELLS
     return ChannelModel(
         location.astype(np.float32),
         scale.astype(np.float32),
@@ -185,8 +184,8 @@ def _fit_sites(moments: Moments, layout: Layout) -> ChannelModel:
         per_site(surprise),
         per_site(absent),
         cell,
-        np.asarray(np.bincount(slots, weights=absent - surprise, minlength=size), dtype=np.float64).reshape(-1, CELLS),
-        np.bincount(slots, minlength=size).reshape(-1, CELLS).astype(np.float64),
+        _per_cell(slots, present, len(layout)),
+        _per_cell(slots, present * (1 - present), len(layout)),
     )
 
 
@@ -196,6 +195,11 @@ def _cells(layout: Layout) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]
     column = np.arange(layout.channels) - layout.offsets[site]
     cell = column * CELLS // layout.features[site]
     return cell.astype(np.uint8), site * CELLS + cell
+
+
+def _per_cell(slots: npt.NDArray[np.int64], values: Floats, sites: int) -> Floats:
+    result: Floats = np.bincount(slots, weights=values, minlength=sites * CELLS).astype(np.float64).reshape(-1, CELLS)
+    return result
 
 
 PerChannel = Callable[[Floats], Floats]

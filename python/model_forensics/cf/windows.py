@@ -1,17 +1,15 @@
-"""Where inside a site: worst token × channel blocks, token profiles, entropy profiles."""
+"""Where inside a site: worst token × channel windows, token profiles, entropy profiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
-from model_forensics.cf.features.codelength import BLOCK_TOKENS
+from model_forensics.cf.features.scan import Found, windows_of
 from model_forensics.cf.features.table import CLASSES, COLUMN, Measured, Part
-from model_forensics.cf.moments import CELLS
 from model_forensics.cf.planes import Entries, Layout
 from model_forensics.cf.standardise import Reference
 from model_forensics.types import Window
@@ -21,46 +19,42 @@ WINDOWS_KEPT = 3
 
 @dataclass(frozen=True)
 class SampleDetail:
-    """What windows need of one sample: block scores, token counts, whether tokens are finite."""
+    """What windows need of one sample: its measured parts and its token counts."""
 
     measured: Measured
     tokens: np.ndarray
 
 
-class Place(NamedTuple):
-    """A block: sample, chunk of tokens, pair of channel cells."""
-
-    sample: int
-    chunk: int
-    pair: int
-
-
 def worst_windows(
     details: Sequence[SampleDetail], site: int, layout: Layout, reference: Reference
 ) -> tuple[Window, ...]:
-    """The blocks with the largest excess over all samples.
+    """The rectangles of tokens × channels that depart most, over all samples; those of one sample do not overlap.
 
-    `bits` is the block's excess in bits; `sigma` standardises its score against the *largest* block of benign
-    samples, so
-    that looking at all blocks is accounted for. Null where the baseline has too few groups.
+    `bits` is the log-likelihood ratio of the rectangle against the rest; `sigma` standardises its score against the
+    *largest* of benign samples, so that looking at all rectangles is accounted for. Null where the baseline has too few
+    groups. Edges are exact in samples that still have their entries (`Measured.without_entries`); in others they lie on
+    the grid of the scan, and there is one window a position class.
     """
     found: list[tuple[float, Window]] = []
     for sample, detail in enumerate(details):
         for kind, part in zip(CLASSES, detail.measured.parts, strict=True):
             if part is None:
                 continue
-            start, stop = part.blocks.chunk_starts[site : site + 2]
-            scores = part.blocks.scores[start:stop]
-            flat = np.where(np.isfinite(scores), scores, -np.inf).ravel()
-            for at in np.argsort(-flat, kind="stable")[:WINDOWS_KEPT]:
-                if not np.isfinite(flat[at]):
-                    continue
-                chunk, pair = divmod(int(at), scores.shape[1])
-                sigma = _sigma(float(flat[at]), kind, site, int(detail.tokens[site]), reference)
-                rank = float(flat[at]) if sigma is None else sigma
-                found.append((rank, _window(Place(sample, chunk, pair), part, site, layout, float(flat[at]), sigma)))
-    found.sort(key=lambda item: -item[0])
+            for item in _found(part, site, layout):
+                sigma = _sigma(item.score, kind, site, int(detail.tokens[site]), reference)
+                rank = item.score if sigma is None else sigma
+                found.append((rank, _window(item, sample, part.selection.first_row, sigma)))
+    found.sort(key=lambda entry: -entry[0])
     return tuple(window for _, window in found[:WINDOWS_KEPT])
+
+
+def _found(part: Part, site: int, layout: Layout) -> Sequence[Found]:
+    best = part.scan.best(site)
+    if best is None:
+        return ()
+    if not part.selection.values.size:
+        return (best,)
+    return windows_of(part.selection, part.coded, part.model, layout, site, WINDOWS_KEPT)
 
 
 def _sigma(score: float, kind: str, site: int, tokens: int, reference: Reference) -> float | None:
@@ -71,22 +65,15 @@ def _sigma(score: float, kind: str, site: int, tokens: int, reference: Reference
     return value if np.isfinite(value) else None
 
 
-def _window(at: Place, part: Part, site: int, layout: Layout, score: float, sigma: float | None) -> Window:
-    first = part.selection.first_row
-    rows = int(part.selection.rows[site])
-    token_start = first + at.chunk * BLOCK_TOKENS
-    token_stop = first + min((at.chunk + 1) * BLOCK_TOKENS, rows)
-    width = layout.sites[site].features
-    channel_start = -(-at.pair * width // CELLS)
-    channel_stop = -(-(at.pair + 2) * width // CELLS)
-    size = (token_stop - token_start) * (channel_stop - channel_start)
+def _window(found: Found, sample: int, first_row: int, sigma: float | None) -> Window:
+    at = found.rectangle
     return Window(
-        sample=at.sample,
-        token_start=token_start,
-        token_stop=token_stop,
-        channel_start=channel_start,
-        channel_stop=channel_stop,
-        bits=score * float(np.sqrt(size)),
+        sample=sample,
+        token_start=first_row + at.token_start,
+        token_stop=first_row + at.token_stop,
+        channel_start=at.channel_start,
+        channel_stop=at.channel_stop,
+        bits=found.bits,
         sigma=sigma,
     )
 

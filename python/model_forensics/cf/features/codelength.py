@@ -1,4 +1,4 @@
-"""Codelength of one sample under the baseline's predictive models: excess bits per plane, block, token and site."""
+"""Codelength of one sample under the baseline's predictive models: excess bits per plane, token and site."""
 
 from __future__ import annotations
 
@@ -9,25 +9,10 @@ import numpy.typing as npt
 from scipy.special import gammaln
 
 from model_forensics import ops
-from model_forensics.cf.moments import CELLS, LEVELS, ChannelModel
-from model_forensics.cf.planes import Floats, Integers, Layout, Selection
+from model_forensics.cf.moments import LEVELS, ChannelModel
+from model_forensics.cf.planes import Floats, Integers, Selection
 
-BLOCK_TOKENS = 8
 LEAST_SPREAD = 1e-2  # of the predictive variance; below it lies only rounding (a first token that never changes)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Mean excess over token × channel blocks.
-
-    Attributes:
-        scores: [chunks, CELLS − 1] float64, excess bits / √(tokens · channels) of each block; NaN where a block is
-        empty.
-        chunk_starts: [sites + 1] int64, the site's first chunk of `BLOCK_TOKENS` tokens.
-    """
-
-    scores: Floats
-    chunk_starts: Integers
 
 
 @dataclass(frozen=True)
@@ -81,32 +66,3 @@ def _adaptive_bits(counts: Integers) -> Floats:
     nats = gammaln(counts.sum(axis=1) + half * LEVELS) - gammaln(half * LEVELS)
     result: Floats = (nats - (gammaln(counts + half) - gammaln(half)).sum(axis=1)) / np.log(2)
     return result
-
-
-def blocks(selection: Selection, coded: Coded, model: ChannelModel, layout: Layout) -> Blocks:
-    """Excess bits of all planes on blocks of `BLOCK_TOKENS` tokens × two of `CELLS` channel cells."""
-    chunks = -(-selection.rows // BLOCK_TOKENS)
-    starts = np.concatenate([[0], np.cumsum(chunks)]).astype(np.int64)
-    total = int(starts[-1])
-    chunk = starts[selection.site] + (selection.row - selection.first_row) // BLOCK_TOKENS
-    cell = model.cell[selection.channel]
-    flat = np.bincount(chunk * CELLS + cell, weights=coded.excess + coded.presence_gain, minlength=total * CELLS)
-    owner = np.repeat(np.arange(len(layout)), chunks)
-    offset = np.arange(total) - starts[owner]
-    tokens = np.minimum(selection.rows[owner] - offset * BLOCK_TOKENS, BLOCK_TOKENS)[:, None]
-    sums = flat.reshape(total, CELLS) + tokens * model.cell_constant[owner]
-    width = model.cell_width[owner]
-    size = tokens * (width[:, 1:] + width[:, :-1])
-    pair = sums[:, 1:] + sums[:, :-1]
-    scores = np.divide(pair, np.sqrt(size), out=np.full(pair.shape, np.nan), where=size > 0)
-    return Blocks(scores, starts)
-
-
-def block_maximum(found: Blocks) -> Floats:
-    """[sites] largest block score; NaN where a site has no token."""
-    result = np.full(found.chunk_starts.size - 1, np.nan)
-    if found.scores.size:
-        best = np.nanmax(found.scores, axis=1, initial=-np.inf)
-        filled = np.flatnonzero(np.diff(found.chunk_starts) > 0)
-        result[filled] = np.maximum.reduceat(best, found.chunk_starts[filled])
-    return np.where(np.isfinite(result), result, np.nan)

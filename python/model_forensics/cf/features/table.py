@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model_forensics.cf.features.codelength import Blocks, Coded, block_maximum, blocks, code
+from model_forensics.cf.features.codelength import Coded, code
 from model_forensics.cf.features.general import compressed_bits, entropy_columns, window_entropies
+from model_forensics.cf.features.scan import Scan, scan
 from model_forensics.cf.features.shape import shape_columns
 from model_forensics.cf.moments import ChannelModel
 from model_forensics.cf.planes import Entries, Floats, Integers, Layout, Selection, select
@@ -38,7 +39,8 @@ class Part:
 
     selection: Selection
     coded: Coded
-    blocks: Blocks
+    model: ChannelModel
+    scan: Scan
     window_bits: Floats
     window_starts: Integers
 
@@ -81,16 +83,16 @@ def measure(
             parts.append(None)
             continue
         coded = code(chosen, model)
-        found = blocks(chosen, coded, model, layout)
+        found = scan(chosen, coded, model, layout)
         window_bits, window_starts = window_entropies(chosen, coded.symbols, window)
         columns = dict(coded.columns)
-        columns["block"] = block_maximum(found)
+        columns["block"] = found.score
         columns |= shape_columns(chosen)
         columns |= entropy_columns(window_bits, window_starts)
         for name, values in columns.items():
             table[:, COLUMN[f"{kind}.{name}"]] = values
         total_bits += np.where(chosen.rows > 0, coded.bits, 0.0)
-        parts.append(Part(chosen, coded, found, window_bits, window_starts))
+        parts.append(Part(chosen, coded, model, found, window_bits, window_starts))
     recorded = np.diff(entries.starts)
     table[:, COLUMN["bits"]] = np.where(recorded > 0, total_bits / np.maximum(recorded, 1), np.nan)
     for method in ("zlib", "gzip"):
