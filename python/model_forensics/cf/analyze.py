@@ -19,7 +19,7 @@ from model_forensics.cf.integrity import DEPARTS_AT, WORDS, IntegrityCounts, har
 from model_forensics.cf.limits import dtype_differences, layout_differences, limitations, reasons_not_judged
 from model_forensics.cf.moments import Moments
 from model_forensics.cf.onset import find_onset, make_onset
-from model_forensics.cf.planes import Floats, Layout, read_entries, select
+from model_forensics.cf.planes import Entries, Floats, Layout, read_entries, select
 from model_forensics.cf.windows import SampleDetail, entropy_profile, token_profiles, worst_windows
 from model_forensics.types import ForensicsResult, Integrity, MethodScore, Onset, SiteInfo, SiteMetrics
 
@@ -38,6 +38,7 @@ class Reading:
     integrity: IntegrityCounts
     details: tuple[SampleDetail, ...]
     profiles: Sequence[tuple[float | None, ...]]
+    sketches: Floats | None  # [samples, sites, sketch]; None without a baseline
 
     @property
     def tables(self) -> Floats:
@@ -59,6 +60,7 @@ class Judged:
     by: Floats
     methods: dict[str, Floats]  # p-values
     reasons: list[str | None]
+    given_upstream: Floats | None = None  # family-wise p-values; None where the baseline has too few groups
 
 
 def analyze(
@@ -92,7 +94,14 @@ def analyze(
     if config.entropy_window != baseline.window:
         warnings.append(f"entropy windows have the baseline's {baseline.window} symbols, not {config.entropy_window}")
     # zlib and gzip go site by site: sites that the recording lacks cost nothing.
-    reading = _read(recording, baseline.layout, lambda e: baseline.measure(e, methods), progress, windows=windows)
+    reading = _read(
+        recording,
+        baseline.layout,
+        lambda e: baseline.measure(e, methods),
+        progress,
+        windows=windows,
+        sketch_one=baseline.sketcher.mean,
+    )
     calibration = baseline.calibration(methods).for_groups(len({sample.group for sample in recording.samples}))
     judged = _judge(reading, recording, baseline, calibration, warnings)
     metrics = _metrics(recording, reading, baseline, calibration, judged, methods, config, windows=windows)
@@ -101,9 +110,9 @@ def analyze(
     hard = hard_flags(reading.integrity)
     onset, reason = find_onset(
         [baseline.layout.sites[position].name for position in present],
-        _judged_only(judged.scores.given_upstream, judged)[present],
+        None if judged.given_upstream is None else judged.given_upstream[present],
         [hard[position] for position in present],
-        calibration,
+        None if calibration.sites is None else calibration.sites.floor,
     )
     if reason:
         warnings.append(reason)
@@ -134,6 +143,7 @@ def _read(
     progress: Callable[[int, int], None] | None,
     *,
     windows: bool = True,
+    sketch_one: Callable[[Entries], Floats] | None = None,
 ) -> Reading:
     dense = np.array(
         [recording.sites[i.name].layout == "dense" if i.name in recording.sites else False for i in layout.sites]
@@ -141,6 +151,7 @@ def _read(
     integrity = IntegrityCounts.empty(layout, dense)
     details: list[SampleDetail] = []
     profiles: Sequence[tuple[float | None, ...]] = [()] * len(layout)
+    sketches: list[Floats] = []
     total = len(recording.samples)
     for sample in range(total):
         entries = read_entries(recording, sample, layout)
@@ -149,9 +160,11 @@ def _read(
         if sample == 0 and windows:
             profiles = token_profiles(measured, entries)
         details.append(SampleDetail(measured if sample == 0 else measured.without_entries(), entries.rows))
+        if sketch_one is not None:
+            sketches.append(sketch_one(entries))
         if progress is not None:
             progress(sample + 1, total)
-    return Reading(layout, integrity, tuple(details), profiles)
+    return Reading(layout, integrity, tuple(details), profiles, np.stack(sketches) if sketches else None)
 
 
 def _judge(
@@ -160,7 +173,11 @@ def _judge(
     layouts = layout_differences(baseline, recording)
     comparable = np.array([difference is None for difference in layouts])
     tables = np.where(comparable[:, None], reading.tables, np.nan)
-    scores = calibration.score(tables, reading.tokens, [sample.group for sample in recording.samples])
+    assert reading.sketches is not None
+    innovations = np.stack([baseline.innovations.of(sketch) for sketch in reading.sketches])
+    profiles = np.where(comparable[:, None], innovations, np.nan)
+    groups = [sample.group for sample in recording.samples]
+    scores = calibration.score(tables, reading.tokens, profiles, groups)
     reasons = reasons_not_judged(baseline, reading.tokens, scores.statistic, layouts)
     nothing = np.full(len(reading.layout), np.nan)
     if calibration.sites is None:
@@ -176,7 +193,10 @@ def _judge(
         name: np.where(unjudged, np.nan, null.p_values(scores.methods[name]))
         for name, null in calibration.methods.items()
     }
-    return Judged(scores, p, -ndtri(p), bh, by, by_method, reasons)
+    given = None
+    if calibration.onset is not None and scores.shift is not None:
+        given = np.where(unjudged, np.nan, calibration.onset.p_values(scores.given_upstream, scores.shift))
+    return Judged(scores, p, -ndtri(p), bh, by, by_method, reasons, given)
 
 
 def _metrics(

@@ -15,10 +15,12 @@ from model_forensics.cf import store
 from model_forensics.cf.calibration import Calibration, calibrate
 from model_forensics.cf.compatibility import SiteForms, common_model, family_name, merge_layout, site_forms
 from model_forensics.cf.features.table import COLUMN, COLUMNS, WHOLE, Measured, measure
-from model_forensics.cf.fitting import choose_samples, cross_fit, models_of, sum_moments
+from model_forensics.cf.fitting import choose_samples, cross_fit, make_sketcher, models_of, sum_moments
+from model_forensics.cf.innovation import Innovations, fit_innovations
 from model_forensics.cf.moments import ChannelModel, Moments
 from model_forensics.cf.origin import Source, distinct, missing_sources, sources_of
 from model_forensics.cf.planes import Entries, Floats, Layout
+from model_forensics.cf.sketch import Sketcher
 from model_forensics.cf.standardise import site_families
 from model_forensics.errors import BaselineError
 from model_forensics.types import ModelReference, SiteInfo
@@ -45,6 +47,8 @@ class Baseline:
         layout: sites in execution order.
         moments: of the first and of the later tokens.
         tables: [samples, sites, columns] cross-fitted measurements of the benign samples.
+        innovations: the maps from a sample's sketch to what its upstream does not explain.
+        profiles: [samples, sites, sketch] cross-fitted innovations of the benign samples.
         tokens: [samples, sites] int64.
         group_names: [samples], digests of the groups' names (the names themselves may be private).
         methods: compression methods that were computed.
@@ -59,6 +63,8 @@ class Baseline:
     layout: Layout
     moments: tuple[Moments, Moments]
     tables: Floats
+    innovations: Innovations
+    profiles: Floats
     tokens: np.ndarray
     group_names: tuple[str, ...]
     methods: tuple[str, ...]
@@ -88,12 +94,18 @@ class Baseline:
         """The channel model of each position class."""
         return models_of(self.moments, self.layout)
 
+    @cached_property
+    def sketcher(self) -> Sketcher:
+        return make_sketcher(self.moments, self.layout)
+
     def calibration(self, methods: Sequence[str]) -> Calibration:
         """The calibration for these methods (computed once, then kept)."""
         key = tuple(method for method in self.methods if method in methods)
         if key not in self._calibrations:
             families = site_families([family_name(info) for info in self.layout.sites])
-            self._calibrations[key] = calibrate(self.tables, self.tokens, self.group_names, families, self._floors, key)
+            self._calibrations[key] = calibrate(
+                self.tables, self.tokens, self.profiles, self.group_names, families, self._floors, key
+            )
         return self._calibrations[key]
 
     def measure(self, entries: Entries, methods: Sequence[str]) -> Measured:
@@ -232,15 +244,20 @@ def fit_baseline(recordings: Sequence[Recording], config: ForensicsConfig) -> Ba
     if not any(part.count.any() for part in moments):
         raise BaselineError("the benign recordings hold no finite value other than zero", cure=cure)
     methods = tuple(config.compression_methods)
-    tables = cross_fit(chosen, layout, moments, methods, config.entropy_window)
+    tables, sketches = cross_fit(chosen, layout, moments, methods, config.entropy_window)
+    groups = site_families([item.group for item in chosen])
+    innovations, profiles = fit_innovations(sketches.rows, groups, sketches.means, layout)
     forms = site_forms({item.recording.bundle_id: item.recording for item in chosen}.values(), layout)
-    tables[:, [len(seen.layouts) > 1 for seen in forms]] = np.nan  # must teach other sites nothing either
+    mixed = [len(seen.layouts) > 1 for seen in forms]
+    tables[:, mixed], profiles[:, mixed] = np.nan, np.nan  # must teach other sites nothing either
     return Baseline(
         model=model,
         layout=layout,
         moments=moments,
         # float32, as it is stored: a saved and loaded baseline gives the very same scores.
         tables=tables.astype(np.float32).astype(np.float64),
+        innovations=innovations,
+        profiles=profiles.astype(np.float32).astype(np.float64),
         tokens=tokens,
         group_names=tuple(store.group_digest(item.group) for item in chosen),
         methods=methods,

@@ -24,85 +24,17 @@ from model_forensics.cf.combine import Statistic, Upstream, fit_statistic, fit_u
 from model_forensics.cf.features.table import COLUMN, columns_of
 from model_forensics.cf.fitting import assign_folds
 from model_forensics.cf.grouping import group_weights
+from model_forensics.cf.maximum import MaximumNull, largest
+from model_forensics.cf.nulls import Null, Tail
+from model_forensics.cf.onset import OnsetNulls
 from model_forensics.cf.planes import Floats
+from model_forensics.cf.shift import Shift
 from model_forensics.cf.standardise import Reference, groups_seen, refer, site_families
 
 MINIMUM_GROUPS = 5
 INCIDENT_TAIL = 0.5  # share of benign values that teach the extrapolated tail
-ONSET_TAIL = 0.1
 RESAMPLES = 200
 CONDITIONAL = ("magnitude", "scale", "spread", "sign", "presence", "redundancy")  # also scored given upstream
-
-
-@dataclass(frozen=True)
-class Null:
-    """Benign values of one statistic.
-
-    Attributes:
-        values: [n] ascending.
-        tail_weight: [n + 1], weight of values ≥ values[i]; the last is 0. Weights are in units of (group, site) pairs.
-        unit: weight of one value that the observed one counts as.
-    """
-
-    values: Floats
-    tail_weight: Floats
-    unit: float
-
-    @staticmethod
-    def of(values: Floats, weights: Floats) -> Null:
-        """From [samples, sites] values (NaN: not measured) and [samples] weights."""
-        spread = np.broadcast_to(weights[:, None], values.shape)
-        keep = np.isfinite(values)
-        flat, weight = values[keep], spread[keep]
-        order = np.argsort(flat, kind="stable")
-        tail = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)
-        return Null(flat[order], tail, 1.0)
-
-    @property
-    def floor(self) -> float:
-        return float(self.unit / (self.tail_weight[0] + self.unit))
-
-    def p_values(self, observed: Floats) -> Floats:
-        """Share of benign values at least as large, the observed one included; NaN stays NaN."""
-        position = np.searchsorted(self.values, observed, side="left")
-        p = (self.unit + self.tail_weight[np.minimum(position, self.values.size)]) / (self.unit + self.tail_weight[0])
-        return np.where(np.isfinite(observed), p, np.nan)
-
-
-@dataclass(frozen=True)
-class Tail:
-    """Benign values of a statistic with an extrapolated upper tail.
-
-    Below `threshold` p-values are the null's own. Above it the logarithm of the excess is taken as exponential (a
-    Pareto tail;
-    Hill 1975, Ann. Stat. 3:1163) and its unknown rate is integrated out, which gives
-    p = share · (1 + log(T / threshold) / (k · mean))^(−k). `k` counts at most one exceedance a group, because sites of
-    one run are dependent: few groups give a heavy tail.
-    """
-
-    null: Null
-    threshold: float
-    share: float
-    mean: float
-    degrees: float
-
-    @staticmethod
-    def of(values: Floats, weights: Floats, groups: int, share: float) -> Tail:
-        """From [samples, sites] values, [samples] weights and the share of values that count as the tail."""
-        null = Null.of(values, weights)
-        at = min(int(np.searchsorted(-null.tail_weight, -share * null.tail_weight[0])), null.values.size - 1)
-        threshold = max(float(null.values[at]), 1e-9)
-        weight = -np.diff(null.tail_weight[at:])
-        logs = np.log(np.maximum(null.values[at:], threshold) / threshold)
-        mean = max(float((weight * logs).sum() / weight.sum()), 0.02)
-        degrees = max(1.0, min(float(null.values.size - at - 1), groups * max(share, 0.5)))
-        return Tail(null, threshold, float(null.p_values(np.array([threshold]))[0]), mean, degrees)
-
-    def p_values(self, observed: Floats) -> Floats:
-        excess = np.log(np.maximum(observed, self.threshold) / self.threshold)
-        beyond = self.share * (1 + excess / (self.degrees * self.mean)) ** (-self.degrees)
-        result: Floats = np.where(observed > self.threshold, beyond, self.null.p_values(observed))
-        return result
 
 
 @dataclass(frozen=True)
@@ -113,6 +45,7 @@ class Scores:
     statistic: Floats
     given_upstream: Floats
     methods: Mapping[str, Floats]
+    shift: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +86,8 @@ class Calibration:
     sites: Null | None  # None with fewer than MINIMUM_GROUPS groups
     methods: Mapping[str, Null]
     incident: Tail | None
-    onset: Tail | None
+    onset: OnsetNulls | None
+    shift: Shift
     held_out: Floats = field(repr=False)  # [samples, sites, columns] normal scores of benign samples
     numbers: npt.NDArray[np.int64] = field(repr=False)  # [samples] groups
     _resampled: dict[int, Calibration] = field(default_factory=dict, repr=False, compare=False)
@@ -178,21 +112,24 @@ class Calibration:
         # Held-out scores of all groups sum to about zero, so a subset's mean spreads by 1/m - 1/G, not by 1/m + 1/G.
         spread = np.sqrt((1 / size - 1 / self.groups) * self.groups / (self.groups - 1))
         draws: list[Scores] = []
+        shifts: list[Floats] = []
         for _ in range(RESAMPLES):
             chosen = [int(rng.choice(members[group])) for group in rng.choice(self.groups, size, replace=False)]
             draws.append(self.judge.scores(_mean(self.held_out[chosen], np.ones((size, 1, 1))) / spread))
+            shifts.append(self.shift.held_out(np.array(chosen)))
         return replace(
             self,
             **_nulls(
                 np.stack([draw.statistic for draw in draws]),
                 np.stack([draw.given_upstream for draw in draws]),
+                np.stack(shifts),
                 {name: np.stack([draw.methods[name] for draw in draws]) for name in self.judge.methods},
                 np.full(RESAMPLES, self.groups / RESAMPLES),
                 self.groups,
             ),
         )
 
-    def score(self, tables: Floats, tokens: Floats, groups: Sequence[str]) -> Scores:
+    def score(self, tables: Floats, tokens: Floats, profiles: Floats, groups: Sequence[str]) -> Scores:
         """Score a recording; its samples' normal scores are averaged inside each group, then over groups.
 
         A mean over m independent groups spreads by √((1/m + 2/G) / (1 + 2/G)) of a single sample's and is scaled back
@@ -202,6 +139,7 @@ class Calibration:
         Args:
             tables: [samples, sites, columns].
             tokens: [samples, sites].
+            profiles: [samples, sites, sketch] innovations.
             groups: [samples] names.
         """
         normal = self.judge.normal_scores(tables, tokens)
@@ -213,7 +151,9 @@ class Calibration:
         reference = self.judge.reference.groups
         with np.errstate(divide="ignore"):
             gain = np.sqrt((1 + 2 / reference) / (1 / np.maximum(seen, 1) + 2 / reference))
-        return self.judge.scores(mean * gain)
+        profile = _mean(profiles, weights)
+        shift = self.shift.distance(profile, groups_seen(np.isfinite(profiles[..., :1]), numbers)[:, 0])
+        return replace(self.judge.scores(mean * gain), shift=shift)
 
 
 def _mean(normal: Floats, weights: Floats) -> Floats:
@@ -229,18 +169,18 @@ class _Nulls(TypedDict):
     sites: Null
     methods: dict[str, Null]
     incident: Tail
-    onset: Tail
+    onset: OnsetNulls
 
 
-def _nulls(statistic: Floats, given: Floats, methods: Mapping[str, Floats], weights: Floats, groups: int) -> _Nulls:
+def _nulls(
+    statistic: Floats, given: Floats, shift: Floats, methods: Mapping[str, Floats], weights: Floats, groups: int
+) -> _Nulls:
     """Nulls from benign [samples, sites] statistics and [samples] weights that sum to the number of groups."""
-    largest = np.where(np.isfinite(statistic), statistic, -np.inf).max(axis=1)
-    largest = np.where(np.isfinite(largest), largest, np.nan)
     return {
         "sites": Null.of(statistic, weights),
         "methods": {name: Null.of(values, weights) for name, values in methods.items()},
-        "incident": Tail.of(largest[:, None], weights, groups, INCIDENT_TAIL),
-        "onset": Tail.of(given, weights, groups, ONSET_TAIL),
+        "incident": Tail.of(largest(statistic)[:, None], weights, groups, INCIDENT_TAIL),
+        "onset": OnsetNulls(MaximumNull.of(np.log(given), weights, groups), MaximumNull.of(shift, weights, groups)),
     }
 
 
@@ -283,6 +223,7 @@ def _held_out(
 def calibrate(
     tables: Floats,
     tokens: Floats,
+    profiles: Floats,
     group_names: Sequence[str],
     families: npt.NDArray[np.int64],
     floors: Floats,
@@ -293,6 +234,7 @@ def calibrate(
     Args:
         tables: [samples, sites, columns], each sample measured with channel models that never saw its group.
         tokens: [samples, sites].
+        profiles: [samples, sites, sketch], innovations of each sample under maps that never saw its group.
         group_names: [samples].
         families: [sites]; floors: [sites, columns], see `standardise.refer`.
         methods: the configured compression methods that the tables hold.
@@ -302,8 +244,9 @@ def calibrate(
     normal = _held_out(tables, tokens, groups, families, floors)
     reference = refer(tables, tokens, groups, families, floors)
     judge = _fit_judge(reference, normal, families, methods)
+    shift = Shift(profiles, groups)
     if count < MINIMUM_GROUPS:
-        return Calibration(judge, count, None, {}, None, None, normal, groups)
+        return Calibration(judge, count, None, {}, None, None, shift, normal, groups)
     folds = assign_folds(group_names)
     statistic = np.full(tables.shape[:2], np.nan)
     given = np.full(tables.shape[:2], np.nan)
@@ -317,9 +260,10 @@ def calibrate(
         for name, values in scores.methods.items():
             by_method[name][inside] = values
     if not np.isfinite(statistic).any():  # no site is in enough groups
-        return Calibration(judge, count, None, {}, None, None, normal, groups)
-    nulls = _nulls(statistic, given, by_method, group_weights(groups), count)
-    return Calibration(judge, count, **nulls, held_out=normal, numbers=groups)
+        return Calibration(judge, count, None, {}, None, None, shift, normal, groups)
+    shifts = np.stack([shift.held_out(np.array([sample])) for sample in range(len(groups))])
+    nulls = _nulls(statistic, given, shifts, by_method, group_weights(groups), count)
+    return Calibration(judge, count, **nulls, shift=shift, held_out=normal, numbers=groups)
 
 
 def q_values(p: Floats) -> tuple[Floats, Floats]:

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from model_forensics.cf.features.table import measure
+from model_forensics.cf.features.table import COLUMNS, measure
 from model_forensics.cf.moments import ChannelModel, Moments, fit_channels
 from model_forensics.cf.planes import Entries, Floats, Integers, Layout, read_entries, select
+from model_forensics.cf.sketch import SKETCH, Sketcher
 
 if TYPE_CHECKING:
     from model_forensics.types import Recording
 
+SKETCHED_TOKENS = 1600  # of all samples together, for the regressions on upstream
 FOLDS = 10  # groups are held out one at a time up to this many, in this many folds beyond
 KEPT_BYTES = 64  # for each channel: a fold's values are read once where they take no more, about as much as its moments
 
@@ -131,15 +134,48 @@ def cross_fit(
     totals: tuple[Moments, Moments],
     methods: Sequence[str],
     window: int,
-) -> Floats:
-    """[samples, sites, columns]: each sample measured with models that never saw its group."""
+) -> tuple[Floats, Sketches]:
+    """[samples, sites, columns]: each sample measured with models that never saw its group; and its sketches."""
     folds = assign_folds([item.group for item in chosen])
-    tables: list[Floats | None] = [None] * len(chosen)
+    tables = np.full((len(chosen), len(layout), len(COLUMNS)), np.nan)
+    sketches = Sketches.empty(len(chosen), make_sketcher(totals, layout), layout)
     for fold in np.unique(folds):
         members = [position for position in range(len(chosen)) if folds[position] == fold]
         read = KeepingReader(layout)
         held_out, _ = sum_moments([chosen[position] for position in members], layout, read=read)
         models = models_of(totals, layout, held_out)
         for position in members:
-            tables[position] = measure(read(chosen[position]), models, layout, methods, window).table
-    return np.stack([table for table in tables if table is not None])
+            entries = read(chosen[position])
+            tables[position] = measure(entries, models, layout, methods, window).table
+            sketches.add(position, entries)
+    return tables, sketches
+
+
+@dataclass
+class Sketches:
+    """Sketches of the chosen samples.
+
+    Attributes:
+        means: [samples, sites, SKETCH]; rows: of each sample's tokens, at most `most` of them.
+    """
+
+    sketcher: Sketcher
+    means: Floats
+    rows: list[npt.NDArray[np.float32]]
+    most: int
+
+    @staticmethod
+    def empty(samples: int, sketcher: Sketcher, layout: Layout) -> Sketches:
+        means = np.full((samples, len(layout), SKETCH), np.nan)
+        nothing = np.zeros((0, len(layout), SKETCH), dtype=np.float32)
+        return Sketches(sketcher, means, [nothing] * samples, max(1, SKETCHED_TOKENS // samples))
+
+    def add(self, position: int, entries: Entries) -> None:
+        self.means[position] = self.sketcher.mean(entries)
+        self.rows[position] = self.sketcher.rows(entries, self.most)
+
+
+def make_sketcher(moments: Sequence[Moments], layout: Layout) -> Sketcher:
+    """Of later tokens where benign runs have any, else of first ones."""
+    position_class = 1 if moments[1].rows.any() else 0
+    return Sketcher.of(layout, fit_channels(moments[position_class], layout), position_class)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.stats import norm
 
-from model_forensics.cf.calibration import Calibration
+from model_forensics.cf.maximum import MaximumNull
 from model_forensics.cf.planes import Floats
 from model_forensics.types import Onset
 
@@ -18,30 +20,46 @@ def make_onset(site: str, p_value: float) -> Onset:
     return Onset(site=site, p_value=p, sigma=float(norm.isf(p)))
 
 
+@dataclass(frozen=True)
+class OnsetNulls:
+    """The two ways in which a site can depart given what is upstream of it.
+
+    Attributes:
+        given: of log scores given upstream (`combine`): codelengths and whatever else is measured.
+        shift: of the log distance between mean innovations (`shift`).
+    """
+
+    given: MaximumNull
+    shift: MaximumNull
+
+    def p_values(self, given: Floats, shift: Floats) -> Floats:
+        """[sites] family-wise p-values: the smaller of both, times two (Bonferroni); NaN where neither is known."""
+        # A score of zero (nothing measured departs at all) is as far from the tail as can be.
+        with np.errstate(divide="ignore"):
+            scores = np.log(given)
+        scores = np.where(given == 0, np.finfo(np.float64).min, scores)
+        both = np.stack([self.given.p_values(scores), self.shift.p_values(shift)])
+        known = np.isfinite(both).sum(axis=0)
+        smallest = np.where(np.isfinite(both), both, np.inf).min(axis=0)
+        return np.where(known > 0, np.minimum(known * smallest, 1.0), np.nan)
+
+
 def find_onset(
-    names: list[str], given_upstream: Floats, hard: list[bool], calibration: Calibration
+    names: list[str], p_values: Floats | None, hard: list[bool], floor: float | None
 ) -> tuple[Onset | None, str | None]:
     """The onset, or the reason why there is none.
 
-    Each site's p-value is that of its statistic given upstream under `calibration.onset`; a site departs when p times
-    the
-    number of sites tested is at most 5 % (Bonferroni), so that a clean recording has an onset in at most 5 % of cases
-    whatever the dependence, as far as the extrapolated tail holds. A site with NaN or Inf departs by itself: no benign
-    sample has one, and its p-value is the conformal floor.
-
     Args:
-        names: judged sites in execution order, the sites that this recording holds.
-        given_upstream: [sites], NaN where a site was not judged.
-        hard: [sites], NaN or Inf recorded.
+        names: sites that this recording holds, in execution order.
+        p_values: [sites] family-wise p-values (`OnsetNulls`): the share of clean recordings any site of which departs
+            as far; NaN where a site was not judged; None with too few groups.
+        hard: [sites], NaN or Inf recorded; such a site departs by itself, for no benign sample has one.
+        floor: the smallest p-value that the baseline's size allows to state, which NaN or Inf gets.
     """
-    if calibration.onset is None or calibration.sites is None:
+    if p_values is None or floor is None:
         return None, "no onset: the baseline has too few groups"
-    p = calibration.onset.p_values(given_upstream)
-    tested = np.isfinite(given_upstream)
-    limit = FAMILY_WISE_ERROR / max(int(tested.sum()), 1)
-    departs = np.where(tested, p <= limit, False) | np.array(hard, dtype=bool)
+    departs = (p_values <= FAMILY_WISE_ERROR) | np.array(hard, dtype=bool)
     if not departs.any():
         return None, None
     first = int(np.argmax(departs))
-    p_value = calibration.sites.floor if hard[first] else float(p[first])
-    return make_onset("input" if first == 0 else names[first], p_value), None
+    return make_onset("input" if first == 0 else names[first], floor if hard[first] else float(p_values[first])), None

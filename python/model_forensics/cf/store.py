@@ -14,9 +14,11 @@ from pydantic import Field, ValidationError
 
 from model_forensics.cf.compatibility import SiteForms
 from model_forensics.cf.features.table import COLUMNS
+from model_forensics.cf.innovation import MOST_SOURCES, Innovations, upstream_sites
 from model_forensics.cf.moments import Moments
 from model_forensics.cf.origin import Source
 from model_forensics.cf.planes import Layout
+from model_forensics.cf.sketch import SKETCH
 from model_forensics.errors import BaselineError
 from model_forensics.files import (
     atomic_directory,
@@ -37,6 +39,7 @@ MANIFEST = "baseline.json"
 TENSORS = "baseline.safetensors"
 CURE = "Build the baseline again with model-forensics build-baseline"
 EXACT_IN_FLOAT32 = 1 << 24
+INNOVATION_FIELDS = ("centre", "own", "given")
 MOMENT_FIELDS = ("count", "total", "square", "positive", "rows")
 
 
@@ -98,6 +101,11 @@ def load(directory: Path, make: Callable[..., Baseline]) -> Baseline:
         layout=Layout(manifest.sites),
         moments=(first, later),
         tables=arrays["tables"],
+        innovations=Innovations(
+            upstream_sites(Layout(manifest.sites)),
+            *(arrays[f"innovations.{name}"].astype(np.float32) for name in INNOVATION_FIELDS),
+        ),
+        profiles=arrays["profiles"],
         tokens=arrays["tokens"].astype(np.int64),
         group_names=manifest.group_names,
         methods=manifest.methods,
@@ -141,6 +149,10 @@ def _read_arrays(path: Path, layout: Layout, samples: int) -> dict[str, npt.NDAr
     shapes: dict[str, tuple[int, ...]] = {
         "tables": (samples, len(layout), len(COLUMNS)),
         "tokens": (samples, len(layout)),
+        "profiles": (samples, len(layout), SKETCH),
+        "innovations.centre": (len(layout), SKETCH),
+        "innovations.own": (len(layout), SKETCH, SKETCH),
+        "innovations.given": (len(layout), MOST_SOURCES, SKETCH, SKETCH),
     }
     for part in ("first", "later"):
         shapes |= {f"{part}.{name}": (layout.channels,) for name in MOMENT_FIELDS[:-1]}
@@ -159,7 +171,7 @@ def _read_arrays(path: Path, layout: Layout, samples: int) -> dict[str, npt.NDAr
                 f"{name} is {stored.dtype(name)} {stored.shape(name)}, not {shape}", where=path, cure=CURE
             )
         arrays[name] = stored.array(name).astype(np.float64)
-        if name != "tables" and not (np.isfinite(arrays[name]).all()):
+        if name not in ("tables", "profiles") and not (np.isfinite(arrays[name]).all()):
             raise BaselineError(f"{name} holds NaN or Inf", where=path, cure=CURE)
     return arrays
 
@@ -204,7 +216,10 @@ def _arrays(baseline: Baseline) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {
         "tables": baseline.tables.astype(np.float32),
         "tokens": _counts(baseline.tokens.astype(np.float64)),
+        "profiles": baseline.profiles.astype(np.float32),
     }
+    for name in INNOVATION_FIELDS:
+        arrays[f"innovations.{name}"] = getattr(baseline.innovations, name)
     for part, moments in zip(("first", "later"), baseline.moments, strict=True):
         if part == "later" and not moments.rows.any():
             continue

@@ -1,0 +1,189 @@
+"""Innovations: what of a site's sketch its upstream sites do not explain.
+
+A site's sketch is predicted from those of the few sites before it by ridge regression over benign tokens; what is left
+is whitened with the covariance of tokens inside benign groups. A fault shows where it enters and not at what merely
+passes it on. Named after the innovations of a Kalman filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model_forensics.cf.planes import Floats, Layout
+from model_forensics.cf.sketch import SKETCH
+
+NEAREST = 4  # sites before one that explain it, besides the latest block output (or embedding)
+MOST_SOURCES = NEAREST + 1
+STRENGTHS = (1.0, 5.0, 25.0, 125.0)  # of the ridge: as many groups' worth of tokens
+FOLDS = 5
+LEAST_SHRINKAGE = 0.1  # of the covariance towards its diagonal
+LEAST_VARIANCE = 1e-6  # of a whitened direction, in units of the site's mean token variance
+STREAMS = ("embed", "resid")
+
+
+def upstream_sites(layout: Layout) -> tuple[tuple[int, ...], ...]:
+    """Which earlier sites explain each site."""
+    result: list[tuple[int, ...]] = []
+    for site in range(len(layout)):
+        near = range(max(0, site - NEAREST), site)
+        stream = [earlier for earlier in range(site) if layout.sites[earlier].kind in STREAMS][-1:]
+        result.append(tuple(sorted({*near, *stream})))
+    return tuple(result)
+
+
+@dataclass(frozen=True)
+class Innovations:
+    """Fitted maps from sketches to innovations, float32.
+
+    Attributes:
+        sources: [sites] the earlier sites that explain each one.
+        centre: [sites, SKETCH] mean sketch of benign tokens.
+        own: [sites, SKETCH, SKETCH] whitening of a site's own sketch.
+        given: [sites, MOST_SOURCES, SKETCH, SKETCH] whitened prediction from each of its sources; 0 beyond them.
+    """
+
+    sources: tuple[tuple[int, ...], ...]
+    centre: npt.NDArray[np.float32]
+    own: npt.NDArray[np.float32]
+    given: npt.NDArray[np.float32]
+
+    def of(self, sketches: Floats) -> Floats:
+        """[sites, SKETCH] innovations of mean sketches; NaN where the site itself has none."""
+        centred = (sketches - self.centre).astype(np.float32)
+        known = np.nan_to_num(centred)
+        innovations = (centred[:, None] @ self.own)[:, 0]
+        for turn in range(MOST_SOURCES):
+            chosen = [site for site, sources in enumerate(self.sources) if len(sources) > turn]
+            design = known[[self.sources[site][turn] for site in chosen]]
+            innovations[chosen] -= (design[:, None] @ self.given[chosen, turn])[:, 0]
+        return innovations.astype(np.float64)
+
+
+def fit_innovations(
+    rows: Sequence[npt.NDArray[np.float32]],
+    groups: npt.NDArray[np.int64],
+    means: Floats,
+    layout: Layout,
+) -> tuple[Innovations, Floats]:
+    """Fit on benign sketches.
+
+    Args:
+        rows: [samples] of [tokens, sites, SKETCH], see `Sketcher.rows`.
+        groups: [samples] group numbers from 0.
+        means: [samples, sites, SKETCH] mean sketches.
+
+    Returns:
+        The maps fitted on all groups, and [samples, sites, SKETCH] innovations of each sample under maps whose
+        prediction never saw its group.
+    """
+    stacked = np.concatenate(rows).astype(np.float64)
+    group = np.repeat(groups, [len(part) for part in rows])
+    known = np.isfinite(stacked)
+    seen = known.sum(axis=0)
+    centre = np.divide(np.where(known, stacked, 0.0).sum(axis=0), seen, out=np.zeros(seen.shape), where=seen > 0)
+    tokens, samples = stacked - centre, means - centre
+    own = np.zeros((len(layout), SKETCH, SKETCH), dtype=np.float32)
+    given = np.zeros((len(layout), MOST_SOURCES, SKETCH, SKETCH), dtype=np.float32)
+    held_out = np.full(means.shape, np.nan)
+    upstream = upstream_sites(layout)
+    for site, sources in enumerate(upstream):
+        own[site], prediction, held_out[:, site] = _fit_site(tokens, samples, group, groups, site, sources)
+        given[site, : len(sources)] = prediction.reshape(len(sources), SKETCH, SKETCH)
+    return Innovations(upstream, centre.astype(np.float32), own, given), held_out
+
+
+def _fit_site(
+    tokens: Floats,
+    samples: Floats,
+    token_group: npt.NDArray[np.int64],
+    sample_group: npt.NDArray[np.int64],
+    site: int,
+    sources: tuple[int, ...],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Floats]:
+    """Whitening, whitened prediction, and held-out innovations of one site."""
+    here = np.isfinite(tokens[:, site, 0])
+    target, member = tokens[here, site], token_group[here]
+    design = np.nan_to_num(tokens[here][:, list(sources)]).reshape(len(target), -1)
+    of_samples = np.nan_to_num(samples[:, list(sources)]).reshape(len(samples), -1)
+    final, by_fold = _predictions(design, target, member)
+    residual = (
+        target
+        - np.take_along_axis(np.stack([design @ one for one in by_fold]), (member % FOLDS)[None, :, None], axis=0)[0]
+    )
+    whitening = _whitening(residual, member)
+    predicted = np.stack([of_samples @ one for one in by_fold])[sample_group % FOLDS, np.arange(len(samples))]
+    held_out = (samples[:, site] - predicted) @ whitening
+    return whitening.astype(np.float32), (final @ whitening).astype(np.float32), held_out
+
+
+def _predictions(design: Floats, target: Floats, group: npt.NDArray[np.int64]) -> tuple[Floats, list[Floats]]:
+    """Ridge coefficients from all groups, and from those outside each fold; the strength that predicts held-out
+    groups' means best."""
+    nothing = np.zeros((design.shape[1], SKETCH))
+    count = np.unique(group).size
+    if not design.shape[1] or count < 2:
+        return nothing, [nothing] * FOLDS
+    basis, design = _reduced(design)
+    fold = group % FOLDS
+    grams = np.stack([design[fold == part].T @ design[fold == part] for part in range(FOLDS)])
+    crosses = np.stack([design[fold == part].T @ target[fold == part] for part in range(FOLDS)])
+    outside_grams, outside_crosses = grams.sum(axis=0) - grams, crosses.sum(axis=0) - crosses
+    identity = np.eye(design.shape[1]) * len(target) / count
+    sums = _group_means(np.concatenate([design, target], axis=1), group)
+    mean_design, mean_target = sums[:, : design.shape[1]], sums[:, design.shape[1] :]
+    mean_fold = np.unique(group) % FOLDS
+    best: tuple[float, list[Floats], float] | None = None
+    for strength in STRENGTHS:
+        solved = np.linalg.solve(outside_grams + strength * identity, outside_crosses)
+        left = mean_target - np.einsum("gd,gdk->gk", mean_design, solved[mean_fold])
+        error = float((left**2).sum())
+        if best is None or error < best[0]:
+            best = (error, list(solved), strength)
+    assert best is not None
+    final = np.linalg.solve(grams.sum(axis=0) + best[2] * identity, crosses.sum(axis=0))
+    return basis @ final, [basis @ one for one in best[1]]
+
+
+def _reduced(design: Floats) -> tuple[Floats, Floats]:
+    """(basis, coordinates) with design = coordinates · basisᵀ: fewer columns where there are fewer rows, and the same
+    ridge solutions."""
+    rows, columns = design.shape
+    if rows >= columns:
+        return np.eye(columns), design
+    values, vectors = np.linalg.eigh(design @ design.T)
+    kept = values > 1e-9 * max(values[-1], 1e-300)
+    root = np.sqrt(values[kept])
+    return design.T @ (vectors[:, kept] / root), vectors[:, kept] * root
+
+
+def _group_means(values: Floats, group: npt.NDArray[np.int64]) -> Floats:
+    """[groups, columns], in ascending order of group numbers."""
+    _, position, counts = np.unique(group, return_inverse=True, return_counts=True)
+    total = np.zeros((counts.size, values.shape[1]))
+    np.add.at(total, position, values)
+    return total / counts[:, None]
+
+
+def _whitening(residual: Floats, group: npt.NDArray[np.int64]) -> Floats:
+    """[SKETCH, SKETCH] symmetric inverse root of the shrunk covariance of tokens inside groups."""
+    if not len(residual):
+        return np.zeros((SKETCH, SKETCH))
+    _, position, counts = np.unique(group, return_inverse=True, return_counts=True)
+    inside = residual - _group_means(residual, group)[position]
+    free = len(residual) - counts.size
+    if free < 1:  # one token a group: only the groups' own spread is known
+        inside, free = residual - residual.mean(axis=0), max(len(residual) - 1, 1)
+    covariance = inside.T @ inside / free
+    shrinkage = min(1.0, LEAST_SHRINKAGE + SKETCH / (SKETCH + free))
+    variances = np.diag(covariance).copy()
+    covariance = (1 - shrinkage) * covariance + shrinkage * np.diag(variances)
+    floor = LEAST_VARIANCE * max(float(variances.mean()), 1e-30)
+    values, vectors = np.linalg.eigh(covariance)
+    result: Floats = (vectors / np.sqrt(np.maximum(values, floor))) @ vectors.T
+    unused = variances == 0  # buckets of narrow sites, and channels that never change
+    result[unused], result[:, unused] = 0.0, 0.0
+    return result
