@@ -1,6 +1,7 @@
 #include "adaptive_decoder.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "decode_rows.hpp"
@@ -19,10 +20,10 @@ constexpr std::size_t kRowBytes = 4;  // two words at most
 
 constexpr std::size_t kStep = 2;  // rows for which eight bytes of a lane's words are enough
 
-// Eight lanes in a vector; the arithmetic of DecoderLane. `rows` is a multiple of kStep.
-MODEL_FORENSICS_AVX512 void rows_avx512(const std::uint8_t* first, const Slice* slices, std::uint8_t* symbols,
-                                        std::size_t rows, DecoderLane* states) {
-  static_assert(sizeof(Slice) == 8, "a gather takes a slice whole");
+// Eight lanes in a vector, but for the search of their symbols; the arithmetic of DecoderLane. `rows` is a multiple of
+// kStep.
+MODEL_FORENSICS_AVX512 void rows_avx512(const AdaptiveDecoder& model, std::uint8_t* symbols, std::size_t rows,
+                                        DecoderLane* states) {
   alignas(64) std::uint64_t buffer[3][kLanes];
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
     buffer[0][lane] = states[lane].value;
@@ -35,30 +36,24 @@ MODEL_FORENSICS_AVX512 void rows_avx512(const std::uint8_t* first, const Slice* 
   __m512i words = _mm512_setzero_si512();
   const __m512i last = _mm512_set1_epi64((1 << kAdaptiveBits) - 1);
   const __m512i low16 = _mm512_set1_epi64(0xFFFF);
-  const __m512i low32 = _mm512_set1_epi64(0xFFFFFFFF);
   const __m512i low48 = _mm512_set1_epi64(static_cast<long long>(kWhole - 1));
   const __m512i renormalise = _mm512_set1_epi64(static_cast<long long>(kRenormalise));
   const __m512i two = _mm512_set1_epi64(2);
-  const __m256i byte = _mm256_set1_epi32(0xFF);
-  const __m256i one = _mm256_set1_epi32(1);
   for (std::size_t row = 0; row < rows; ++row, symbols += kLanes) {
     if (row % kStep == 0) words = _mm512_i64gather_epi64(next, nullptr, 1);
     const __m512i r = _mm512_srli_epi64(range, kAdaptiveBits);  // at most 2^28: products of lower halves are enough
     const __m512d quotient = _mm512_div_pd(_mm512_cvtepi64_pd(value), _mm512_cvtepi64_pd(r));
     const __m512i position = _mm512_min_epi64(_mm512_cvttpd_epi64(quotient), last);
-    const __m512i bucket = _mm512_srli_epi64(position, AdaptiveDecoder::kBucketBits);
-    __m256i found = _mm256_and_si256(_mm512_i64gather_epi32(bucket, first, 1), byte);
-    __m512i slice = _mm512_i32gather_epi64(found, slices, 8);  // the start in the lower half of a lane
-    __m512i frequency = _mm512_srli_epi64(slice, 32);
-    for (;;) {
-      const __m512i end = _mm512_add_epi64(_mm512_and_si512(slice, low32), frequency);
-      const __mmask8 beyond = _mm512_cmple_epu64_mask(end, position);
-      if (beyond == 0) [[likely]] break;
-      found = _mm256_mask_add_epi32(found, beyond, found, one);
-      slice = _mm512_i32gather_epi64(found, slices, 8);
-      frequency = _mm512_srli_epi64(slice, 32);
+    _mm512_store_si512(buffer[0], position);
+    Slice found[kLanes];  // gathers would take longer
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const std::size_t symbol = model.find(buffer[0][lane]);
+      found[lane] = model.slice(symbol);
+      symbols[lane] = static_cast<std::uint8_t>(symbol);
     }
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(symbols), _mm256_cvtepi32_epi8(found));
+    const auto bits = [&found](std::size_t lane) { return std::bit_cast<long long>(found[lane]); };
+    const __m512i slice = _mm512_set_epi64(bits(7), bits(6), bits(5), bits(4), bits(3), bits(2), bits(1), bits(0));
+    const __m512i frequency = _mm512_srli_epi64(slice, 32);
     value = _mm512_sub_epi64(value, _mm512_mul_epu32(slice, r));
     range = _mm512_mul_epu32(frequency, r);
     __mmask8 enters = _mm512_cmplt_epu64_mask(range, renormalise);
@@ -83,12 +78,12 @@ MODEL_FORENSICS_AVX512 void rows_avx512(const std::uint8_t* first, const Slice* 
 
 #endif
 
-// The first bucket that begins at the position or behind it.
-std::size_t bucket_from(std::size_t position) {
-  return (position + (std::size_t{1} << AdaptiveDecoder::kBucketBits) - 1) >> AdaptiveDecoder::kBucketBits;
-}
-
 }  // namespace
+
+// The first bucket that begins at the position or behind it.
+std::size_t AdaptiveDecoder::bucket_from(std::size_t position) {
+  return (position + (std::size_t{1} << kBucketBits) - 1) >> kBucketBits;
+}
 
 void AdaptiveDecoder::update(const Counts& counts) {
   slices_ = slices_of(adaptive_frequencies(counts));
@@ -109,7 +104,7 @@ void AdaptiveDecoder::decode(std::span<std::uint8_t> symbols, std::size_t lanes,
 #ifdef MODEL_FORENSICS_X86
     if (isa() >= Isa::avx512 && lanes == kLanes && here % kStep == 0 &&
         enough_words(states, lanes, kRowBytes * here + 8)) {
-      rows_avx512(first_.data(), slices_.data(), start, here, states);
+      rows_avx512(*this, start, here, states);
       continue;
     }
 #endif
