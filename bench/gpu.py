@@ -81,22 +81,25 @@ def rows(device: Any) -> list[Row]:
     skewed = torch.from_numpy(inputs.skewed_bytes(BYTES)).to(device).repeat(SYMBOLS // BYTES)
     return [
         *made,
-        *_coder_rows("", f"{SYMBOLS} skewed bytes, 5.4 bits each", skewed),
-        *_coder_rows(", float32", f"float32 {list(values.shape)}", values),
+        *_coder_rows("", f"{SYMBOLS} skewed bytes, 5.4 bits each", skewed, "static"),
+        *_coder_rows(", float32", f"float32 {list(values.shape)}", values, "static"),
+        *_coder_rows("", f"{SYMBOLS} skewed bytes, 5.4 bits each", skewed, "adaptive"),
         _patch_row(device),
     ]
 
 
-def _coder_rows(suffix: str, given: str, data: Any) -> list[Row]:
+def _coder_rows(suffix: str, given: str, data: Any, model: Any) -> list[Row]:
     """Encoding and decoding; streams and results stay on the device."""
-    stream = ops.arithmetic_encode(data)
-    _check("arithmetic_encode", stream, np.frombuffer(ops.arithmetic_encode(data.cpu().numpy()), np.uint8))
+    case = f"{model}{suffix}"
+    stream = ops.arithmetic_encode(data, model=model)
+    expected = np.frombuffer(ops.arithmetic_encode(data.cpu().numpy(), model=model), np.uint8)
+    _check(f"arithmetic_encode, {case}", stream, expected)
     if not torch.equal(ops.arithmetic_decode(stream), data.flatten().view(torch.uint8)):
-        raise SystemExit("arithmetic_decode: the result is not what was encoded; nothing is timed")
+        raise SystemExit(f"arithmetic_decode, {case}: the result is not what was encoded; nothing is timed")
     coded = f"{given}, stored in {stream.numel() / data.nbytes:.1%}"
     return [
-        Row(f"gpu: arithmetic_encode, static{suffix}", coded, data.nbytes, lambda: ops.arithmetic_encode(data)),
-        Row(f"gpu: arithmetic_decode, static{suffix}", coded, data.nbytes, lambda: ops.arithmetic_decode(stream)),
+        Row(f"gpu: arithmetic_encode, {case}", coded, data.nbytes, lambda: ops.arithmetic_encode(data, model=model)),
+        Row(f"gpu: arithmetic_decode, {case}", coded, data.nbytes, lambda: ops.arithmetic_decode(stream)),
     ]
 
 

@@ -51,6 +51,11 @@ Scale scale_named(const std::string& name) {
   return found->second;
 }
 
+Model model_numbered(int number) {
+  if (number != 0 && number != 1) throw py::value_error("model must be 0 or 1");
+  return static_cast<Model>(number);
+}
+
 py::tuple plan_sites_from(const HostIntegers& shapes, std::int64_t tile_channels, std::int64_t block_tokens,
                           std::int64_t block_channels) {
   if (shapes.ndim() != 2 || shapes.shape(1) != 2) throw py::value_error("shapes must be [sites, 2]");
@@ -128,13 +133,13 @@ void bind_arithmetic(py::module_& module) {
            py::kw_only(), "size"_a, "chunk"_a, "width"_a)
       .def_property_readonly("chunks", &Frame::chunks)
       .def_property_readonly("sections", &Frame::sections)
-      .def_property_readonly("section_words", [](const Frame& frame) { return section_words(frame); });
+      .def("section_words", [](const Frame& frame, int model) { return section_words(frame, model_numbered(model)); });
   py::class_<Coded>(module, "Coded", py::module_local())
-      .def(py::init([](Address sections, Address slices, Address words, Address lane_words, Address sizes) {
-             return Coded{at<Section>(sections), at<std::uint32_t>(slices), at<std::uint16_t>(words),
+      .def(py::init([](int model, Address sections, Address slices, Address words, Address lane_words, Address sizes) {
+             return Coded{model_numbered(model), at<Section>(sections), at<std::uint32_t>(slices), at<std::uint16_t>(words),
                           at<std::int32_t>(lane_words), at<std::int64_t>(sizes)};
            }),
-           py::kw_only(), "sections"_a, "slices"_a, "words"_a, "lane_words"_a, "sizes"_a);
+           py::kw_only(), "model"_a, "sections"_a, "slices"_a, "words"_a, "lane_words"_a, "sizes"_a);
   module.attr("LANES") = kLanes;
   module.def("split_planes", [](Address data, const Frame& frame, Address planes, Address counts, Address stream) {
     split_planes(at<const std::uint8_t>(data), frame, at<std::uint8_t>(planes), at<std::uint32_t>(counts),

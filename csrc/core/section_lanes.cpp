@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "decode_rows.hpp"
+#include "adaptive_decoder.hpp"
 #include "isa.hpp"
 #include "static_decoder.hpp"
 
@@ -96,8 +96,6 @@ void encode_run(std::span<const std::uint8_t> symbols, std::size_t lanes, const 
   }
 }
 
-constexpr std::size_t kAdaptiveRowBytes = 4;  // two words at most
-
 // Calls body(first, size) for the blocks that share one adaptive model; all but the last are whole rows.
 template <typename Body>
 void each_adaptive_block(std::size_t symbols, Body body) {
@@ -109,44 +107,13 @@ void each_adaptive_block(std::size_t symbols, Body body) {
 }
 
 void count_more(std::span<const std::uint8_t> symbols, Counts& counts) {
+  if (symbols.size() < kSymbols) {  // not worth tables of their own
+    for (const auto symbol : symbols) ++counts[symbol];
+    return;
+  }
   const Counts more = count_symbols(symbols);
   for (std::size_t s = 0; s < kSymbols; ++s) counts[s] += more[s];
 }
-
-// Finds the symbol at a position of 20 bits: the first that can be there by its upper bits, then onwards.
-class AdaptiveModel {
- public:
-  void update(const Counts& counts) {
-    slices_ = slices_of(adaptive_frequencies(counts));
-    std::size_t symbol = 0;
-    for (std::size_t bucket = 0; bucket < first_.size(); ++bucket) {
-      while (end(symbol) <= bucket << kBucketBits) ++symbol;
-      first_[bucket] = static_cast<std::uint8_t>(symbol);
-    }
-  }
-
-  [[gnu::always_inline]] std::uint8_t find(std::uint32_t position) const {
-    std::size_t symbol = first_[position >> kBucketBits];
-    while (end(symbol) <= position) ++symbol;
-    return static_cast<std::uint8_t>(symbol);
-  }
-
-  template <bool kChecked>
-  [[gnu::always_inline]] std::uint8_t symbol(DecoderLane& lane) const {
-    const std::uint64_t r = lane.range >> kAdaptiveBits;
-    const std::uint8_t found = find(lane.position<kAdaptiveBits>(r));
-    lane.advance<kAdaptiveBits, kChecked>(r, slices_[found]);
-    return found;
-  }
-
- private:
-  static constexpr int kBucketBits = 9;
-
-  std::size_t end(std::size_t symbol) const { return slices_[symbol].start + std::size_t{slices_[symbol].frequency}; }
-
-  Slices slices_{};
-  std::array<std::uint8_t, (std::size_t{1} << (kAdaptiveBits - kBucketBits))> first_{};
-};
 
 }  // namespace
 
@@ -181,13 +148,11 @@ void decode_adaptive(const LaneSpans& lanes, std::span<std::uint8_t> symbols) {
   std::array<DecoderLane, kMostLanes> states;
   for (std::size_t lane = 0; lane < lanes.lanes; ++lane) states[lane].start(lanes.words[lane]);
   Counts counts{};
-  AdaptiveModel model;
+  AdaptiveDecoder decoder;
   each_adaptive_block(symbols.size(), [&](std::size_t first, std::size_t size) {
-    model.update(counts);
+    decoder.update(counts);
     const auto block = symbols.subspan(first, size);
-    const std::size_t rows = size / lanes.lanes;
-    decode_block(model, block.data(), rows, lanes.lanes, kAdaptiveRowBytes, states.data());
-    for (std::size_t i = rows * lanes.lanes; i < size; ++i) block[i] = model.symbol<true>(states[i - rows * lanes.lanes]);
+    decoder.decode(block, lanes.lanes, states.data());
     count_more(block, counts);
   });
 }

@@ -1,5 +1,5 @@
-// The arithmetic coder with the static model, on the GPU. The stream is specified in docs/stream-format.md; it has the
-// bytes that csrc/core makes.
+// The arithmetic coder with the static and the adaptive model, on the GPU. The stream is specified in
+// docs/stream-format.md; it has the bytes that csrc/core makes.
 //
 // All pointers are to device memory. Launches are asynchronous on `stream`; what a launch reports at once is thrown.
 // The caller makes and checks the 24 bytes of the frame's header, and copies between host and device.
@@ -22,6 +22,9 @@ struct Frame {
   constexpr std::int64_t sections() const { return chunks() * width; }
 };
 
+// What the encoder is asked for, with its number in the stream.
+enum class Model : std::int32_t { fixed = 0, adaptive = 1 };
+
 // What the encoder knows of a section.
 struct Section {
   std::int32_t kind;
@@ -33,7 +36,7 @@ struct Section {
 inline constexpr int kLanes = 32;  // of a section, at most
 
 // 16-bit words of scratch that a section needs.
-constexpr std::int64_t section_words(const Frame& frame) { return frame.chunk / frame.width + 5 * kLanes; }
+std::int64_t section_words(const Frame& frame, Model model);
 
 // Adds how often each symbol occurs to counts [sections, 256]; with a width above 1 also writes the planes [size], chunk
 // by chunk, those of a chunk one after the other.
@@ -48,8 +51,9 @@ void chunk_checksums(const std::uint8_t* data, const Frame& frame, std::uint32_t
 
 // What encoding makes of the planes (of the data itself with a width of 1), section by section.
 struct Coded {
+  Model model;                // what is asked for
   Section* sections;          // [sections]
-  std::uint32_t* slices;      // [sections, 256]: start | frequency << 16
+  std::uint32_t* slices;      // [sections, 256]: start | frequency << 16; of static sections
   std::uint16_t* words;       // [sections, section_words]
   std::int32_t* lane_words;   // [sections, kLanes]
   std::int64_t* sizes;        // [sections]: bytes in the stream
@@ -76,7 +80,7 @@ enum Failure : std::int32_t {
   kFrequencySum = 7,
   kTooManyLanes = 8,
   kChunkSize = 9,
-  kNotStatic = 10,  // nothing wrong: an adaptive or conditional section, which only the CPU decodes
+  kNotOnGpu = 10,  // nothing wrong: a conditional section, which only the CPU decodes
 };
 
 // Coded bytes on the device; all that is read of them is checked against `size`.

@@ -1,5 +1,6 @@
 // First one thread finds the chunks and a thread a chunk checks its sections; then a warp decodes a section, a thread
 // a lane.
+#include "adaptive_model.hpp"
 #include "device.hpp"
 #include "section.hpp"
 #include "section_reader.hpp"
@@ -49,20 +50,78 @@ __global__ void __launch_bounds__(kWarp) read_kernel(Stream coded, Frame frame, 
   for (std::int64_t i = 0; i < rest; ++i) data[chunk * frame.chunk + size - rest + i] = coded.bytes[reader.at + i];
 }
 
+constexpr int kBucketBits = 7;  // positions of an adaptive section that share an entry of its index
+
 struct Work {
   Head head;
-  std::uint8_t symbol_at[1 << kStaticBits];
+  union {
+    std::uint8_t symbol_at[1 << kStaticBits];
+    struct {
+      AdaptiveModel model;
+      std::uint8_t first[1 << (kAdaptiveBits - kBucketBits)];  // the symbol at the first position of each bucket
+    } adaptive;
+  };
 };
 
-__device__ inline void decode_lane(const Stream& coded, const Work& work, std::int64_t n, int lane, std::uint8_t* symbols) {
-  const int lanes = work.head.lanes;
-  Decoder decoder(coded.bytes + work.head.word[lane], work.head.words[lane]);
-  for (std::int64_t row = rows_of(n, lane, lanes); row > 0; --row, symbols += lanes) {
-    const std::uint64_t r = decoder.range >> kStaticBits;
-    const std::uint8_t found = work.symbol_at[decoder.position(r)];
-    decoder.advance(r, work.head.slices[found]);
-    *symbols = found;
+// index[i]: the symbol at position i << kShift. All of the warp.
+template <int kShift, typename SliceOf>
+__device__ __forceinline__ void index_positions(SliceOf slice_of, std::uint8_t* index) {
+  const auto up = [](std::uint32_t position) { return (position + (1U << kShift) - 1) >> kShift; };
+  for (int s = 0; s < kSymbols; ++s) {
+    const Slice slice = slice_of(s);
+    const std::uint32_t end = up(slice.start + slice.frequency);
+    for (std::uint32_t i = up(slice.start) + threadIdx.x; i < end; i += kWarp) index[i] = static_cast<std::uint8_t>(s);
   }
+  __syncwarp();
+}
+
+// Every `lanes`-th of the symbols, `rows` of them. find(position, slice) gives the symbol and its slice.
+template <int kTotalBits, typename Find>
+__device__ __forceinline__ void decode_lane(Decoder& decoder, std::int64_t rows, int lanes, std::uint8_t* symbols,
+                                            Find find) {
+  for (; rows > 0; --rows, symbols += lanes) {
+    const std::uint64_t r = decoder.range >> kTotalBits;
+    Slice slice;
+    *symbols = static_cast<std::uint8_t>(find(decoder.position<kTotalBits>(r), slice));
+    decoder.advance<kTotalBits>(r, slice);
+  }
+}
+
+// A lane that the section lacks has no words.
+__device__ __forceinline__ Decoder lane_decoder(const Stream& coded, const Head& head, int lane) {
+  if (lane >= head.lanes) return {coded.bytes, 0};
+  return {coded.bytes + head.word[lane], head.words[lane]};
+}
+
+__device__ inline void decode_static(const Stream& coded, Work& work, std::int64_t n, int lane, std::uint8_t* symbols) {
+  index_positions<0>([&work](int s) { return unpack(work.head.slices[s]); }, work.symbol_at);
+  const int lanes = work.head.lanes;
+  if (lane >= lanes) return;
+  Decoder decoder = lane_decoder(coded, work.head, lane);
+  decode_lane<kStaticBits>(decoder, rows_of(n, lane, lanes), lanes, symbols + lane, [&work](int position, Slice& slice) {
+    const int found = work.symbol_at[position];
+    slice = unpack(work.head.slices[found]);
+    return found;
+  });
+}
+
+__device__ inline void decode_adaptive(const Stream& coded, Work& work, std::int64_t n, int lane, std::uint8_t* symbols) {
+  AdaptiveModel& model = work.adaptive.model;
+  const int lanes = work.head.lanes;
+  Decoder decoder = lane_decoder(coded, work.head, lane);
+  // Positions are below 2^20, where the last slice ends.
+  const auto find = [&](int position, Slice& slice) {
+    int found = work.adaptive.first[position >> kBucketBits];
+    slice = model.slices[found];
+    while (slice.start + slice.frequency <= static_cast<std::uint32_t>(position)) slice = model.slices[++found];
+    atomicAdd(model.counts + found, std::uint32_t{1});
+    return found;
+  };
+  each_adaptive_block(model, n, [&](std::int64_t first, std::int64_t size) {
+    index_positions<kBucketBits>([&model](int s) { return model.slices[s]; }, work.adaptive.first);
+    if (lane >= lanes) return;
+    decode_lane<kAdaptiveBits>(decoder, rows_of(size, lane, lanes), lanes, symbols + first + lane, find);
+  });
 }
 
 __global__ void __launch_bounds__(kWarp) decode_kernel(Stream coded, Frame frame, const std::int64_t* starts,
@@ -81,20 +140,12 @@ __global__ void __launch_bounds__(kWarp) decode_kernel(Stream coded, Frame frame
     read_section(reader, n, work.head);
   }
   __syncwarp();
-  if (work.head.kind != kStatic) {
-    const bool raw = work.head.kind == kRaw;
-    const std::uint8_t* const from = coded.bytes + (raw ? work.head.raw : 0);
+  if (work.head.kind == kStatic) return decode_static(coded, work, n, lane, symbols);
+  if (work.head.kind == kAdaptive) return decode_adaptive(coded, work, n, lane, symbols);
+  const bool raw = work.head.kind == kRaw;
+  const std::uint8_t* const from = coded.bytes + (raw ? work.head.raw : 0);
 #pragma unroll 8
-    for (std::int64_t i = lane; i < n; i += kWarp) symbols[i] = raw ? from[i] : static_cast<std::uint8_t>(work.head.symbol);
-    return;
-  }
-  for (int s = 0; s < kSymbols; ++s) {
-    const std::uint32_t start = work.head.slices[s] & 0xFFFFU;
-    const std::uint32_t frequency = work.head.slices[s] >> 16;
-    for (std::uint32_t i = threadIdx.x; i < frequency; i += kWarp) work.symbol_at[start + i] = static_cast<std::uint8_t>(s);
-  }
-  __syncwarp();
-  if (lane < work.head.lanes) decode_lane(coded, work, n, lane, symbols + lane);
+  for (std::int64_t i = lane; i < n; i += kWarp) symbols[i] = raw ? from[i] : static_cast<std::uint8_t>(work.head.symbol);
 }
 
 }  // namespace

@@ -1,14 +1,15 @@
-// A warp a section: its lanes are the warp's. First the frequencies, then the words of each lane into scratch memory,
-// then, when the sizes are known, everything to its place.
+// A warp a section: its lanes are the warp's. First the static frequencies, then the words of each lane into scratch
+// memory, then, when the sizes are known, everything to its place.
+#include "adaptive_model.hpp"
 #include "device.hpp"
 #include "section.hpp"
+#include "static_model.hpp"
 
 namespace model_forensics::cuda {
 
 namespace {
 
-constexpr int kOwn = kSymbols / kWarp;  // symbols of a lane
-constexpr int kAhead = 16;              // symbols that a lane loads before it needs them
+constexpr int kAhead = 16;  // symbols that a lane loads before it needs them
 constexpr int kWriteThreads = 512;
 
 __device__ __forceinline__ int varint_bytes(std::int64_t value) {
@@ -17,88 +18,7 @@ __device__ __forceinline__ int varint_bytes(std::int64_t value) {
   return bytes;
 }
 
-// floor(256 * log2(value)) or one less, by squaring: integers only.
-__device__ inline std::int64_t log2_in_256ths(std::uint32_t value) {
-  int whole = 0;
-  while (value >> whole > 1) ++whole;
-  std::uint64_t mantissa = (std::uint64_t{value} << 31) >> whole;
-  std::int64_t result = whole;
-  for (int bit = 0; bit < 8; ++bit) {
-    mantissa = (mantissa * mantissa) >> 31;
-    result <<= 1;
-    if (mantissa >> 32 != 0) {
-      mantissa >>= 1;
-      ++result;
-    }
-  }
-  return result;
-}
-
-// Shares of 2^14 by largest remainders, ties to the smaller symbol. Lane l has the symbols from 8 * l on.
-// A symbol is given at most one: its remainder is below n, and the positive ones are more than what is to be given.
-__device__ inline void static_frequencies(const std::uint32_t (&counts)[kOwn], std::int64_t n, std::int64_t* remainders,
-                                          std::uint32_t (&frequencies)[kOwn]) {
-  const int first = static_cast<int>(threadIdx.x) * kOwn;
-  std::int64_t shared_out = 0;
-  for (int k = 0; k < kOwn; ++k) {
-    const std::int64_t scaled = static_cast<std::int64_t>(counts[k]) << kStaticBits;
-    std::int64_t share = scaled / n;
-    if (share == 0 && counts[k] > 0) share = 1;
-    frequencies[k] = static_cast<std::uint32_t>(share);
-    remainders[first + k] = scaled - share * n;
-    shared_out += share;
-  }
-  __syncwarp();
-  std::int64_t left = (std::int64_t{1} << kStaticBits) - warp_sum(shared_out);
-  if (left > 0) {
-    for (int k = 0; k < kOwn; ++k) {
-      const int own = first + k;
-      int before = 0;
-      for (int s = 0; s < kSymbols; ++s) {
-        const bool larger = remainders[s] > remainders[own] || (remainders[s] == remainders[own] && s < own);
-        before += larger ? 1 : 0;
-      }
-      if (before < left) ++frequencies[k];
-    }
-  }
-  for (; left < 0; ++left) {  // one from the largest, the smallest symbol of them
-    unsigned best = 0;
-    for (int k = 0; k < kOwn; ++k) {
-      const unsigned key = frequencies[k] << 8 | static_cast<unsigned>(kSymbols - 1 - first - k);
-      best = key > best ? key : best;
-    }
-    for (int mask = kWarp / 2; mask > 0; mask /= 2) {
-      const unsigned other = __shfl_xor_sync(kAllLanes, best, mask);
-      best = other > best ? other : best;
-    }
-    const int symbol = kSymbols - 1 - static_cast<int>(best & 0xFFU);
-    for (int k = 0; k < kOwn; ++k) {
-      if (first + k == symbol) --frequencies[k];
-    }
-  }
-}
-
-// log2 of the number of lanes, from an estimate of the coded bytes, as csrc/core/symbol_model.cpp makes it.
-__device__ inline int lanes_log2(const std::uint32_t (&counts)[kOwn], const std::uint32_t (&frequencies)[kOwn]) {
-  std::int64_t bits = 0;
-  for (int k = 0; k < kOwn; ++k) {
-    if (counts[k] > 0) bits += std::int64_t{counts[k]} * ((kStaticBits << 8) - log2_in_256ths(frequencies[k]));
-  }
-  bits = warp_sum(bits);
-  int lanes = 0;
-  while ((1 << lanes) < kLanes && (bits >> (24 + lanes)) > 0) ++lanes;
-  return lanes;
-}
-
-// Sum of the lower lanes' values.
-__device__ inline std::uint32_t sum_before(std::uint32_t value) {
-  std::uint32_t before = 0;
-  for (int lane = 0; lane < kWarp; ++lane) {
-    const std::uint32_t other = __shfl_sync(kAllLanes, value, lane);
-    if (lane < static_cast<int>(threadIdx.x)) before += other;
-  }
-  return before;
-}
+__device__ __forceinline__ bool is_coded(std::int32_t kind) { return kind == kStatic || kind == kAdaptive; }
 
 __global__ void __launch_bounds__(kWarp) model_kernel(const std::uint32_t* all_counts, Frame frame, Coded coded) {
   MODEL_FORENSICS_SHARED(memory);
@@ -121,6 +41,11 @@ __global__ void __launch_bounds__(kWarp) model_kernel(const std::uint32_t* all_c
   }
   std::uint32_t frequencies[kOwn];
   static_frequencies(counts, n, reinterpret_cast<std::int64_t*>(memory), frequencies);
+  if (coded.model == Model::adaptive) {
+    const int lanes = lanes_log2(counts, frequencies, kMostAdaptiveLanesLog2);
+    if (threadIdx.x == 0) coded.sections[section] = {kAdaptive, lanes, 0, 0};
+    return;
+  }
   std::uint32_t width = 0;
   std::int64_t table = 0;
   for (int k = 0; k < kOwn; ++k) {
@@ -128,7 +53,7 @@ __global__ void __launch_bounds__(kWarp) model_kernel(const std::uint32_t* all_c
     if (frequencies[k] > 0) table += varint_bytes(frequencies[k]);
   }
   table = kSymbols / 8 + warp_sum(table);
-  const int lanes = lanes_log2(counts, frequencies);
+  const int lanes = lanes_log2(counts, frequencies, kMostLanesLog2);
   std::uint32_t start = sum_before(width);
   for (int k = 0; k < kOwn; ++k) {
     coded.slices[section * kSymbols + first + k] = start | frequencies[k] << 16;
@@ -137,9 +62,10 @@ __global__ void __launch_bounds__(kWarp) model_kernel(const std::uint32_t* all_c
   if (threadIdx.x == 0) coded.sections[section] = {kStatic, lanes, static_cast<std::int32_t>(table), 0};
 }
 
-// Every `lanes`-th of n symbols, from `lane` on. The symbols come from far: some are loaded ahead.
-__device__ inline void encode_lane(const std::uint8_t* symbols, std::int64_t rows, int lanes, const std::uint32_t* slices,
-                                   Encoder& encoder) {
+// Every `lanes`-th of the symbols, `rows` of them. They come from far: some are loaded ahead.
+template <int kTotalBits, typename SliceOf>
+__device__ __forceinline__ void encode_lane(const std::uint8_t* symbols, std::int64_t rows, int lanes, SliceOf slice_of,
+                                            Encoder& encoder) {
   std::uint8_t ahead[kAhead];
 #pragma unroll
   for (int k = 0; k < kAhead; ++k) ahead[k] = k < rows ? symbols[k * lanes] : std::uint8_t{0};
@@ -153,36 +79,65 @@ __device__ inline void encode_lane(const std::uint8_t* symbols, std::int64_t row
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      if (row + k < rows) encoder.encode(slices[now[k]]);
+      if (row + k < rows) encoder.encode<kTotalBits>(slice_of(now[k]));
     }
   }
+}
+
+// `known_slices` [256]; room for as many is at `memory`.
+__device__ inline void encode_static(const std::uint8_t* symbols, std::int64_t n, int lanes,
+                                     const std::uint32_t* known_slices, unsigned char* memory, Encoder& encoder) {
+  auto* const slices = reinterpret_cast<std::uint32_t*>(memory);
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int s = lane; s < kSymbols; s += kWarp) slices[s] = known_slices[s];
+  __syncwarp();
+  if (lane >= lanes) return;
+  const auto slice_of = [slices](std::uint8_t symbol) { return unpack(slices[symbol]); };
+  encode_lane<kStaticBits>(symbols + lane, rows_of(n, lane, lanes), lanes, slice_of, encoder);
+}
+
+__device__ inline void encode_adaptive(const std::uint8_t* symbols, std::int64_t n, int lanes, unsigned char* memory,
+                                       Encoder& encoder) {
+  auto& model = *reinterpret_cast<AdaptiveModel*>(memory);
+  const int lane = static_cast<int>(threadIdx.x);
+  const auto slice_of = [&model](std::uint8_t symbol) {
+    atomicAdd(model.counts + symbol, std::uint32_t{1});
+    return model.slices[symbol];
+  };
+  each_adaptive_block(model, n, [&](std::int64_t first, std::int64_t size) {
+    if (lane >= lanes) return;
+    encode_lane<kAdaptiveBits>(symbols + first + lane, rows_of(size, lane, lanes), lanes, slice_of, encoder);
+  });
 }
 
 __global__ void __launch_bounds__(kWarp) encode_kernel(const std::uint8_t* planes, Frame frame, Coded coded,
                                                        std::int64_t scratch_words) {
   MODEL_FORENSICS_SHARED(memory);
-  auto* const slices = reinterpret_cast<std::uint32_t*>(memory);
   const auto section = static_cast<std::int64_t>(blockIdx.x);
   const int lane = static_cast<int>(threadIdx.x);
   const std::int64_t n = section_symbols(frame, section);
   Section known = coded.sections[section];
   std::int64_t size = known.kind == kConstant ? 2 : 1 + n;
-  if (known.kind == kStatic) {
-    for (int s = lane; s < kSymbols; s += kWarp) slices[s] = coded.slices[section * kSymbols + s];
-    __syncwarp();
+  if (is_coded(known.kind)) {
     const int lanes = 1 << known.lanes_log2;
+    const bool codes = lane < lanes;
+    const std::int64_t capacity = lane_capacity(n, lanes, coded.model);
+    std::uint16_t* const first = coded.words + section * scratch_words + (codes ? lane * capacity : 0);
+    Encoder encoder(first);
+    const std::uint8_t* const symbols = planes + section_start(frame, section);
+    if (known.kind == kStatic) {
+      encode_static(symbols, n, lanes, coded.slices + section * kSymbols, memory, encoder);
+    } else {
+      encode_adaptive(symbols, n, lanes, memory, encoder);
+    }
     std::int64_t words = 0;
-    if (lane < lanes) {
-      std::uint16_t* const first = coded.words + section * scratch_words + lane * lane_capacity(n, lanes);
-      Encoder encoder(first);
-      encode_lane(planes + section_start(frame, section) + lane, rows_of(n, lane, lanes), lanes, slices, encoder);
+    if (codes) {
       encoder.finish();
       words = encoder.next - (first + 1);
       while (words > 0 && first[words] == 0) --words;  // read as 0 where they are missing
       coded.lane_words[section * kLanes + lane] = static_cast<std::int32_t>(words);
     }
-    const std::int64_t coded_size =
-        2 + known.table + warp_sum(lane < lanes ? varint_bytes(words) + 2 * words : std::int64_t{0});
+    const std::int64_t coded_size = 2 + known.table + warp_sum(codes ? varint_bytes(words) + 2 * words : std::int64_t{0});
     if (coded_size <= n) {
       size = coded_size;
     } else {
@@ -243,19 +198,21 @@ __global__ void __launch_bounds__(kWriteThreads) write_kernel(const std::uint8_t
     }
     to[0] = static_cast<std::uint8_t>(known.kind);
     if (known.kind == kConstant) to[1] = static_cast<std::uint8_t>(known.symbol);
-    if (known.kind == kStatic) {
-      std::uint8_t* next = put_table(to + 1, coded.slices + section * kSymbols);
+    if (is_coded(known.kind)) {
+      std::uint8_t* next = to + 1;
+      if (known.kind == kStatic) next = put_table(next, coded.slices + section * kSymbols);
       *next++ = static_cast<std::uint8_t>(known.lanes_log2);
       for (int lane = 0; lane < lanes; ++lane) next = put_varint(next, static_cast<std::uint32_t>(words[lane]));
     }
   }
   if (known.kind == kRaw) copy(to + 1, planes + section_start(frame, section), n);
-  if (known.kind != kStatic) return;
+  if (!is_coded(known.kind)) return;
+  const std::int64_t capacity = lane_capacity(n, lanes, coded.model);
   std::int64_t at = 2 + known.table;
   for (int lane = 0; lane < lanes; ++lane) at += varint_bytes(words[lane]);
   const std::uint16_t* const first = coded.words + section * scratch_words + 1;
   for (int lane = 0; lane < lanes; ++lane) {
-    const auto* const from = reinterpret_cast<const std::uint8_t*>(first + lane * lane_capacity(n, lanes));
+    const auto* const from = reinterpret_cast<const std::uint8_t*>(first + lane * capacity);
     copy(to + at, from, 2 * std::int64_t{words[lane]});
     at += 2 * std::int64_t{words[lane]};
   }
@@ -263,14 +220,20 @@ __global__ void __launch_bounds__(kWriteThreads) write_kernel(const std::uint8_t
 
 }  // namespace
 
+// All symbols in one lane, and what every lane needs besides.
+std::int64_t section_words(const Frame& frame, Model model) {
+  return lane_capacity(frame.chunk / frame.width, 1, model) + kLanes * lane_capacity(0, 1, model);
+}
+
 void encode_sections(const std::uint8_t* planes, const std::uint32_t* counts, const Frame& frame, const Coded& coded,
                      CUstream_st* stream) {
   if (frame.size == 0) return;
   require_blocks(frame.sections());
   MODEL_FORENSICS_LAUNCH(model_kernel, frame.sections(), kWarp, kSymbols * sizeof(std::int64_t), stream, counts, frame,
                          coded);
-  MODEL_FORENSICS_LAUNCH(encode_kernel, frame.sections(), kWarp, kSymbols * sizeof(std::uint32_t), stream, planes, frame,
-                         coded, section_words(frame));
+  const std::size_t model = coded.model == Model::adaptive ? sizeof(AdaptiveModel) : kSymbols * sizeof(std::uint32_t);
+  MODEL_FORENSICS_LAUNCH(encode_kernel, frame.sections(), kWarp, model, stream, planes, frame, coded,
+                         section_words(frame, coded.model));
   check_launch();
 }
 
@@ -280,7 +243,7 @@ void write_sections(const std::uint8_t* planes, const std::uint32_t* checksums, 
   if (frame.size == 0) return;
   require_blocks(frame.sections());
   MODEL_FORENSICS_LAUNCH(write_kernel, frame.sections(), kWriteThreads, 0, stream, planes, checksums, frame, coded,
-                         chunk_starts, section_starts, out, section_words(frame));
+                         chunk_starts, section_starts, out, section_words(frame, coded.model));
   check_launch();
 }
 

@@ -37,6 +37,27 @@ __device__ __forceinline__ std::int64_t warp_sum(std::int64_t value) {
   return value;
 }
 
+// Largest of the warp, in every lane.
+__device__ __forceinline__ unsigned warp_max(unsigned value) {
+#pragma unroll
+  for (int mask = kWarp / 2; mask > 0; mask /= 2) {
+    const unsigned other = __shfl_xor_sync(kAllLanes, value, mask);
+    value = other > value ? other : value;
+  }
+  return value;
+}
+
+// Sum over the lower lanes.
+__device__ __forceinline__ std::uint32_t sum_before(std::uint32_t value) {
+  std::uint32_t sum = value;
+#pragma unroll
+  for (int distance = 1; distance < kWarp; distance *= 2) {
+    const std::uint32_t lower = __shfl_up_sync(kAllLanes, sum, distance);
+    if (static_cast<int>(threadIdx.x) % kWarp >= distance) sum += lower;
+  }
+  return sum - value;
+}
+
 // What a launch reports at once: a wrong configuration, a kernel that this device has no code for.
 inline void check_launch() {
 #if defined(__CUDACC__)

@@ -9,7 +9,11 @@ namespace model_forensics::cuda {
 enum Kind : std::int32_t { kRaw = 0, kConstant = 1, kStatic = 2, kAdaptive = 3, kConditional = 4 };
 
 inline constexpr int kSymbols = 256;
-inline constexpr int kStaticBits = 14;
+inline constexpr int kOwn = kSymbols / kWarp;  // symbols of a lane where a warp makes frequencies
+inline constexpr int kStaticBits = 14;  // log2 of what frequencies add up to
+inline constexpr int kAdaptiveBits = 20;
+inline constexpr int kMostLanesLog2 = 5;
+inline constexpr int kMostAdaptiveLanesLog2 = 3;
 inline constexpr std::int64_t kStreamHeader = 24;
 inline constexpr std::int64_t kChunkHeader = 8;
 inline constexpr std::uint64_t kWhole = std::uint64_t{1} << 48;
@@ -33,8 +37,21 @@ __device__ __forceinline__ std::int64_t rows_of(std::int64_t n, int lane, int la
   return lane < lanes ? (n + lanes - 1 - lane) / lanes : 0;
 }
 
-// 16-bit words that one lane may write.
-__device__ __forceinline__ std::int64_t lane_capacity(std::int64_t n, int lanes) { return n / lanes + 5; }
+// 16-bit words that one of the lanes of n symbols may write. A symbol takes at most log2 of the total and, for rounding,
+// less than 2^-11 bits; besides there are an empty word at first, the one that opens the interval, two at the end, and
+// what a lane has more than others, one symbol.
+__host__ __device__ constexpr std::int64_t lane_capacity(std::int64_t n, int lanes, Model model) {
+  const int bits = model == Model::adaptive ? kAdaptiveBits : kStaticBits;
+  return n / lanes * (bits + 1) / 16 + 6;
+}
+
+// Where a symbol lies in the total: [start, start + frequency).
+struct alignas(8) Slice {
+  std::uint32_t start, frequency;
+};
+
+// Of a static section: start | frequency << 16.
+__device__ __forceinline__ Slice unpack(std::uint32_t slice) { return {slice & 0xFFFFU, slice >> 16}; }
 
 // As in csrc/core/range_coder.hpp: the word before the interval is kept in the upper 16 bits of `low`, so that a carry
 // seldom goes further; the first word that leaves is an empty one and not part of the code.
@@ -58,15 +75,22 @@ struct Encoder {
 
   __device__ __forceinline__ void put(int shift) { *next++ = static_cast<std::uint16_t>(low >> shift); }
 
-  // slice: start | frequency << 16
-  __device__ __forceinline__ void encode(std::uint32_t slice) {
-    const std::uint64_t r = range >> kStaticBits;
-    add(r * (slice & 0xFFFFU));
-    range = r * (slice >> 16);
+  __device__ __forceinline__ void renormalise() {
+    put(48);
+    low <<= 16;
+    range <<= 16;
+  }
+
+  template <int kTotalBits>
+  __device__ __forceinline__ void encode(Slice slice) {
+    const std::uint64_t r = range >> kTotalBits;
+    add(r * slice.start);
+    range = r * slice.frequency;
     if (range < kRenormalise) {
-      put(48);
-      low <<= 16;
-      range <<= 16;
+      renormalise();
+      if constexpr (kTotalBits > 16) {  // a rare symbol may push out two words
+        if (range < kRenormalise) renormalise();
+      }
     }
   }
 
@@ -104,19 +128,28 @@ struct Decoder {
     load();
   }
 
-  // floor(value / r), at most 2^14 - 1. The division of doubles is exact: csrc/core/range_coder.hpp says why.
+  __device__ __forceinline__ void renormalise() {
+    take();
+    range <<= 16;
+  }
+
+  // floor(value / r), below 2^kTotalBits. The division of doubles is exact: csrc/core/range_coder.hpp says why.
+  template <int kTotalBits>
   __device__ __forceinline__ int position(std::uint64_t r) const {
     const double quotient =
         static_cast<double>(static_cast<long long>(value)) / static_cast<double>(static_cast<long long>(r));
-    return static_cast<int>(smaller(static_cast<std::int64_t>(quotient), (1 << kStaticBits) - 1));
+    return static_cast<int>(smaller(static_cast<std::int64_t>(quotient), (1 << kTotalBits) - 1));
   }
 
-  __device__ __forceinline__ void advance(std::uint64_t r, std::uint32_t slice) {
-    value -= r * (slice & 0xFFFFU);
-    range = r * (slice >> 16);
+  template <int kTotalBits>
+  __device__ __forceinline__ void advance(std::uint64_t r, Slice slice) {
+    value -= r * slice.start;
+    range = r * slice.frequency;
     if (range < kRenormalise) {
-      take();
-      range <<= 16;
+      renormalise();
+      if constexpr (kTotalBits > 16) {
+        if (range < kRenormalise) renormalise();
+      }
     }
   }
 };

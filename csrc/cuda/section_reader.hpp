@@ -56,7 +56,7 @@ struct Head {
   unsigned symbol;     // of a constant one
   std::int64_t raw;    // where the symbols of a raw one are
   int lanes;
-  std::uint32_t slices[kSymbols];  // start | frequency << 16
+  std::uint32_t slices[kSymbols];  // start | frequency << 16; of a static one
   std::int64_t word[kLanes];       // where each lane's words are
   std::uint32_t words[kLanes];
 };
@@ -76,10 +76,10 @@ __device__ inline void read_table(Reader& reader, Head& head) {
   if (total != std::uint64_t{1} << kStaticBits) reader.fail(kFrequencySum);
 }
 
-__device__ inline void read_lanes(Reader& reader, std::int64_t n, Head& head) {
+__device__ inline void read_lanes(Reader& reader, std::int64_t n, unsigned most_log2, Head& head) {
   const unsigned log2 = reader.byte();
   head.lanes = 1;
-  if ((1U << (log2 & 31U)) > static_cast<unsigned>(kLanes) || log2 > 31U) return reader.fail(kTooManyLanes);
+  if (log2 > most_log2) return reader.fail(kTooManyLanes);
   head.lanes = 1 << log2;
   for (int lane = 0; lane < head.lanes; ++lane) head.words[lane] = reader.varint(static_cast<std::uint64_t>(2 * n + 4));
   for (int lane = 0; lane < head.lanes; ++lane) head.word[lane] = reader.take(2 * std::int64_t{head.words[lane]});
@@ -95,9 +95,11 @@ __device__ inline void read_section(Reader& reader, std::int64_t n, Head& head) 
     head.symbol = reader.byte();
   } else if (head.kind == kStatic) {
     read_table(reader, head);
-    if (reader.failure == kSound) read_lanes(reader, n, head);
+    if (reader.failure == kSound) read_lanes(reader, n, kMostLanesLog2, head);
+  } else if (head.kind == kAdaptive) {
+    read_lanes(reader, n, kMostAdaptiveLanesLog2, head);
   } else {
-    reader.fail(head.kind == kAdaptive || head.kind == kConditional ? kNotStatic : kUnknownKind);
+    reader.fail(head.kind == kConditional ? kNotOnGpu : kUnknownKind);
   }
 }
 

@@ -37,6 +37,14 @@ Bytes uneven(std::size_t size, std::uint32_t levels) {
   return data;
 }
 
+// The same, but some symbols come late and once: of them, adaptive ones take two words.
+Bytes with_latecomers(std::size_t size) {
+  constexpr std::uint8_t kFirst = 100;
+  Bytes data = uneven(size, kFirst);
+  for (std::size_t late = kFirst; late < 256; ++late) data[size / 2 + late * 501] = static_cast<std::uint8_t>(late);
+  return data;
+}
+
 // Only what the stream holds is readable, to the byte.
 std::unique_ptr<std::uint8_t[]> exact(std::span<const std::uint8_t> bytes) {
   auto copy = std::make_unique<std::uint8_t[]>(bytes.size());
@@ -94,6 +102,7 @@ int main() {
     for (const std::size_t size : {100'003U, 300'007U}) {  // of 16 and 32 lanes
       instruction_sets_agree(uneven(size, 250), mf::Element::bytes, model);
     }
+    instruction_sets_agree(with_latecomers(300'007), mf::Element::bytes, model);
     ends_early(uneven(400, 20), model);
   }
   // Two chunks and a bit.

@@ -12,8 +12,11 @@ from model_forensics import ops
 from model_forensics.errors import StreamError, UsageError
 from model_forensics.ops._numpy import arithmetic as reference
 from model_forensics.ops._stream import frame
+from model_forensics.ops._stream.section import Model, encode_section
 
 Upload = Callable[[np.ndarray], Any]
+
+MODELS = ("static", "adaptive")
 
 
 def encoded(data: Any, **options: Any) -> bytes:
@@ -33,47 +36,60 @@ def made(kind: str, size: int) -> np.ndarray:
     return np.minimum(random.exponential(9, size), 255).astype(np.uint8)
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kind", ["noise", "skewed", "constant"])
 @pytest.mark.parametrize("element", ["bytes", "float32", "float16", "bfloat16"])
-def test_the_stream_is_the_cpus(upload: Upload, element: Any, kind: str) -> None:
+def test_the_stream_is_the_cpus(upload: Upload, element: Any, kind: str, model: Any) -> None:
     for size in (0, 1, 3, 5, 1000, 65537):
         data = made(kind, size)
-        assert encoded(upload(data), dtype=element) == ops.arithmetic_encode(data, dtype=element, backend="numpy")
+        expected = ops.arithmetic_encode(data, dtype=element, model=model, backend="numpy")
+        x = upload(data)
+        stream = ops.arithmetic_encode(x, dtype=element, model=model, backend="cuda")
+        assert stream.cpu().numpy().tobytes() == expected  # type: ignore[attr-defined]
+        decoded = ops.arithmetic_decode(stream, backend="cuda")
+        np.testing.assert_array_equal(decoded.cpu().numpy(), data)  # type: ignore[attr-defined]
 
 
-def test_several_chunks(upload: Upload) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_several_chunks(upload: Upload, model: Any) -> None:
     data = made("skewed", (1 << 23) + 10001)
     x = upload(data)
-    stream = ops.arithmetic_encode(x, backend="cuda")
-    assert stream.cpu().numpy().tobytes() == ops.arithmetic_encode(data)  # type: ignore[attr-defined]
+    stream = ops.arithmetic_encode(x, model=model, backend="cuda")
+    assert stream.cpu().numpy().tobytes() == ops.arithmetic_encode(data, model=model)  # type: ignore[attr-defined]
     decoded = ops.arithmetic_decode(stream, backend="cuda")
     assert decoded.device == x.device  # type: ignore[comparison-overlap]
     np.testing.assert_array_equal(decoded.cpu().numpy(), data)  # type: ignore[attr-defined]
 
 
-def test_values_of_tensors(upload: Upload) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_values_of_tensors(upload: Upload, model: Any) -> None:
     import torch
 
     values = np.random.default_rng(3).standard_normal((70, 33)).astype(np.float32)
     values.view(np.uint32)[0, :4] = (0, 1 << 31, 0x7FC00001, 0xFFFFFFFF)
     x = upload(values)
-    assert encoded(x) == ops.arithmetic_encode(values)
-    assert encoded(x.half()) == ops.arithmetic_encode(x.half().cpu().numpy())
-    brain = x.to(torch.bfloat16)
+    half, brain = x.half(), x.to(torch.bfloat16)
     bits = brain.view(torch.int16).cpu().numpy().view(np.uint16)
-    assert encoded(brain) == ops.arithmetic_encode(bits, dtype="bfloat16")
-    assert encoded(x, dtype="bytes") == ops.arithmetic_encode(values, dtype="bytes")
-    assert encoded(x.T) == ops.arithmetic_encode(np.ascontiguousarray(values.T))
     unaligned = x.view(torch.uint8).flatten()[1:]
-    assert encoded(unaligned, dtype="float32") == ops.arithmetic_encode(unaligned.cpu().numpy(), dtype="float32")
+    for given, on_the_cpu, dtype in (
+        (x, values, None),
+        (half, half.cpu().numpy(), None),
+        (brain, bits, "bfloat16"),
+        (x, values, "bytes"),
+        (x.T, np.ascontiguousarray(values.T), None),
+        (unaligned, unaligned.cpu().numpy(), "float32"),
+    ):
+        expected = ops.arithmetic_encode(on_the_cpu, dtype=dtype, model=model)  # type: ignore[arg-type]
+        assert encoded(given, dtype=dtype, model=model) == expected
 
 
+@pytest.mark.parametrize("model", range(2))
 @pytest.mark.parametrize("element", range(4))
 @pytest.mark.parametrize("chunk", [4, 256, 4100])
-def test_decoding_chunks_of_any_size(upload: Upload, element: int, chunk: int) -> None:
+def test_decoding_chunks_of_any_size(upload: Upload, element: int, chunk: int, model: int) -> None:
     for size in (0, 1, 4, 4101, 12345):
         data = made("skewed", size)
-        stream = frame.encode(reference._Coder(), data, element, 0, chunk)
+        stream = frame.encode(reference._Coder(), data, element, model, chunk)
         decoded = ops.arithmetic_decode(upload(np.frombuffer(stream, np.uint8)), backend="cuda")
         np.testing.assert_array_equal(decoded.cpu().numpy(), data)  # type: ignore[attr-defined]
 
@@ -87,9 +103,10 @@ def told(stream: np.ndarray, backend: Any) -> str | bytes:
     return (decoded if isinstance(decoded, np.ndarray) else decoded.cpu().numpy()).tobytes()
 
 
-def test_damage_is_told_in_the_same_words(upload: Upload) -> None:
+@pytest.mark.parametrize("model", range(2))
+def test_damage_is_told_in_the_same_words(upload: Upload, model: int) -> None:
     random = np.random.default_rng(4)
-    whole = np.frombuffer(frame.encode(reference._Coder(), made("skewed", 3001), 1, 0, 1000), np.uint8)
+    whole = np.frombuffer(frame.encode(reference._Coder(), made("skewed", 3001), 1, model, 1000), np.uint8)
     for _ in range(150):
         stream = whole.copy()
         at = random.integers(0, stream.size, 2)
@@ -102,12 +119,16 @@ def test_damage_is_told_in_the_same_words(upload: Upload) -> None:
 
 def test_what_is_refused(upload: Upload) -> None:
     data = np.tile(np.array([1, 2, 3, 4, 5], np.uint8), 1000)  # the conditional model pays
-    for model in ("adaptive", "conditional"):
-        with pytest.raises(UsageError, match=f"{model} model is not made on a GPU"):
-            ops.arithmetic_encode(upload(data), model=model, backend="cuda")  # type: ignore[arg-type]
-        stream = np.frombuffer(ops.arithmetic_encode(data, model=model), np.uint8)  # type: ignore[arg-type]
-        with pytest.raises(UsageError, match="adaptive or conditional sections"):
-            ops.arithmetic_decode(upload(stream), backend="cuda")
+    with pytest.raises(UsageError, match="conditional model is not made on a GPU"):
+        ops.arithmetic_encode(upload(data), model="conditional", backend="cuda")
+    repeating = ops.arithmetic_encode(data, model="conditional")
+    section = encode_section(reference._Coder(), data, Model.CONDITIONAL)
+    header = frame.write_header(reference.crc32c, frame.Header(0, data.size, frame.CHUNK), Model.CONDITIONAL)
+    chunk = frame.CHUNK_HEADER.pack(len(section), reference.crc32c(data)) + section
+    for stream in (repeating, header + chunk):
+        np.testing.assert_array_equal(ops.arithmetic_decode(stream, backend="numpy"), data)
+        with pytest.raises(UsageError, match="conditional sections"):
+            ops.arithmetic_decode(upload(np.frombuffer(stream, np.uint8)), backend="cuda")
     static = np.frombuffer(ops.arithmetic_encode(data), np.uint8)
     with pytest.raises(StreamError, match="the limit is 4999"):
         ops.arithmetic_decode(upload(static), limit=4999, backend="cuda")

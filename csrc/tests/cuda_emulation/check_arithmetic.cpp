@@ -34,7 +34,7 @@ Bytes reference(const Bytes& data, core::Element element, core::SymbolModel mode
 }
 
 // What the Python module does around the kernels, on the data from `skip` on: unaligned where skip is odd.
-Bytes encode(const Bytes& data, const cuda::Frame& frame, std::size_t skip) {
+Bytes encode(const Bytes& data, const cuda::Frame& frame, cuda::Model model, std::size_t skip) {
   Bytes moved(skip);
   moved.insert(moved.end(), data.begin(), data.end());
   const std::uint8_t* const from = moved.data() + skip;
@@ -43,10 +43,10 @@ Bytes encode(const Bytes& data, const cuda::Frame& frame, std::size_t skip) {
   Bytes planes(frame.width > 1 ? data.size() : 0);
   std::vector<std::uint32_t> counts(sections * 256), checksums(chunks), slices(sections * 256, 0xA5A5A5A5U);
   std::vector<cuda::Section> known(sections);
-  std::vector<std::uint16_t> words(sections * to_size(cuda::section_words(frame)), 0xA5A5);
+  std::vector<std::uint16_t> words(sections * to_size(cuda::section_words(frame, model)), 0xA5A5);
   std::vector<std::int32_t> lane_words(sections * cuda::kLanes, 0x5A5A5A5A);
   std::vector<std::int64_t> sizes(sections), chunk_starts(chunks + 1), section_starts(sections);
-  const cuda::Coded coded{known.data(), slices.data(), words.data(), lane_words.data(), sizes.data()};
+  const cuda::Coded coded{model, known.data(), slices.data(), words.data(), lane_words.data(), sizes.data()};
   cuda::split_planes(from, frame, planes.data(), counts.data(), nullptr);
   const std::uint8_t* const symbols = frame.width > 1 ? planes.data() : from;
   cuda::encode_sections(symbols, counts.data(), frame, coded, nullptr);
@@ -113,12 +113,16 @@ Bytes framed(const Bytes& chunks) {
   return stream;
 }
 
-void check_round(const Bytes& data, core::Element element, std::int64_t chunk, std::size_t skip) {
+void check_model(const Bytes& data, core::Element element, cuda::Model model, std::int64_t chunk, std::size_t skip) {
   const cuda::Frame frame{static_cast<std::int64_t>(data.size()), chunk, width_of(element)};
-  const Bytes wanted = reference(data, element, core::SymbolModel::fixed, chunk);
-  expect(encode(data, frame, skip) == wanted, "the GPU makes the core's stream");
+  const Bytes wanted = reference(data, element, static_cast<core::SymbolModel>(model), chunk);
+  expect(encode(data, frame, model, skip) == wanted, "the GPU makes the core's stream");
   Bytes decoded;
   expect(decode(framed(wanted), frame, decoded) == cuda::kSound && decoded == data, "the GPU decodes the stream");
+}
+
+void check_round(const Bytes& data, core::Element element, std::int64_t chunk, std::size_t skip) {
+  for (const auto model : {cuda::Model::fixed, cuda::Model::adaptive}) check_model(data, element, model, chunk, skip);
 }
 
 void check_sizes() {
@@ -129,9 +133,13 @@ void check_sizes() {
       for (const std::size_t size : {0U, 1U, 2U, 3U, 4U, 5U, 63U, 71U, 1000U, 4097U}) {
         check_round(make_bytes(random, size, kind), element, 256, size % 2);
       }
-      check_round(make_bytes(random, 70003, kind), element, 1 << 22, 1);
-      check_round(make_bytes(random, 40001, kind), element, 20004, 0);
+      check_model(make_bytes(random, 70003, kind), element, cuda::Model::fixed, 1 << 22, 1);
+      check_model(make_bytes(random, 40001, kind), element, cuda::Model::fixed, 20004, 0);
     }
+  }
+  for (int kind = 0; kind < 5; ++kind) {  // every block of the adaptive model takes the emulation long
+    check_model(make_bytes(random, 70003, kind), bytes, cuda::Model::adaptive, 1 << 22, 1);
+    check_model(make_bytes(random, 40001, kind), bfloat16, cuda::Model::adaptive, 20004, 0);
   }
   check_round(make_bytes(random, 1 << 20, 1), core::Element::bytes, 1 << 22, 0);      // many lanes
   check_round(make_bytes(random, 1 << 20, 1), core::Element::float32, 1 << 22, 0);
@@ -148,7 +156,8 @@ void check_damage() {
     const Bytes data = make_bytes(random, size, trial % 5);
     const cuda::Frame frame{static_cast<std::int64_t>(size), 512, wide ? 4 : 1};
     const auto element = wide ? core::Element::float32 : core::Element::bytes;
-    Bytes stream = framed(reference(data, element, core::SymbolModel::fixed, 512));
+    const auto model = trial % 4 == 3 ? core::SymbolModel::adaptive : core::SymbolModel::fixed;
+    Bytes stream = framed(reference(data, element, model, 512));
     const auto at = kHeader + static_cast<std::ptrdiff_t>(random() % (stream.size() - kHeader));
     if (trial % 3 == 0) {
       stream.resize(to_size(at));
@@ -175,9 +184,12 @@ void check_failures() {
   expect(result({1, 0, 0, 0, 0, 0, 0, 0, 1}) == cuda::kSectionEndsEarly, "a section that ends early");
   expect(result({2, 0, 0, 0, 0, 0, 0, 0, 5, 7}) == cuda::kUnknownKind, "an unknown kind");
   expect(result({3, 0, 0, 0, 0, 0, 0, 0, 1, 7, 7}) == cuda::kChunkSize, "bytes behind the sections");
-  expect(result({2, 0, 0, 0, 0, 0, 0, 0, 3, 0}) == cuda::kNotStatic, "an adaptive section is named");
-  expect(result({2, 0, 0, 0, 0, 0, 0, 0, 4, 0}) == cuda::kNotStatic, "a conditional section is named");
+  expect(result({2, 0, 0, 0, 0, 0, 0, 0, 4, 0}) == cuda::kNotOnGpu, "a conditional section is named");
   expect(result({2, 0, 0, 0, 0, 0, 0, 0, 1, 7}) == -1, "a checksum that differs");
+  expect(result({2, 0, 0, 0, 0, 0, 0, 0, 3, 4}) == cuda::kTooManyLanes, "too many adaptive lanes");
+  expect(result({4, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0xFF, 0x7F}) == cuda::kTooLarge, "too many adaptive words");
+  expect(result({5, 0, 0, 0, 0, 0, 0, 0, 3, 0, 2, 0, 0}) == cuda::kSectionEndsEarly, "adaptive words that are missing");
+  expect(result({3, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0}) == -1, "adaptive words of another text");
   const auto table = [&](std::vector<std::uint8_t> behind) {
     Bytes chunk{0, 0, 0, 0, 0, 0, 0, 0, 2, 3};  // symbols 0 and 1
     chunk.resize(chunk.size() + 31);

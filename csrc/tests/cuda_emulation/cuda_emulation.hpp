@@ -221,6 +221,12 @@ T __shfl_sync(unsigned, T value, int lane) {
   return cuda_emulation::exchange(value, static_cast<unsigned>(lane));
 }
 
+template <typename T>
+T __shfl_up_sync(unsigned, T value, int distance) {
+  const int lane = static_cast<int>(threadIdx.x % cuda_emulation::kWarp);
+  return cuda_emulation::exchange(value, static_cast<unsigned>(lane >= distance ? lane - distance : lane));
+}
+
 inline int __reduce_add_sync(unsigned mask, int value) {
   unsigned sum = 0;
   for (int lane = 0; lane < static_cast<int>(cuda_emulation::kWarp); ++lane) {

@@ -39,7 +39,7 @@ def arithmetic_encode(
 
     Args:
         data: bytes-like, or an array of any shape: uint8, float32, float16, or uint16 that holds bfloat16. Or a CUDA
-            tensor of uint8, float32, float16 or bfloat16, coded on its device, with the static model only.
+            tensor of uint8, float32, float16 or bfloat16, coded on its device, with any but the conditional model.
         model: "static", frequencies of the whole, stored with it, rounded to 2^-14; "adaptive", those of what came
             before (Krichevsky and Trofimov 1981), slower and without a table; "conditional", static ones for each sum
             of the four bytes before where that pays, for storage: it sees that exponents of neighbours are alike.
@@ -72,7 +72,7 @@ def arithmetic_decode(
 
     Args:
         stream: bytes-like, or a uint8 array. Or a CUDA tensor of uint8, decoded on its device; of it only the header
-            comes to the host. What another model than the static one made is decoded in host memory only.
+            comes to the host. What the conditional model made is decoded in host memory only.
         limit: the most bytes that it may decode to; None: 1 GiB. A few bytes can say that they stand for many, so that
             this, not the size of the stream, bounds the memory that a stream of unknown origin takes.
         backend: "auto" or the name of a backend.

@@ -1,8 +1,8 @@
 """The arithmetic coder's kernels, on torch tensors in GPU memory; functions and arguments as in the public module.
 
 The data and the stream stay on the device. The host gets the stream's header, the size of the result and whether the
-stream is sound, for which it waits. Encoding takes scratch memory of 2 bytes for each byte of data, and for values a
-third one; decoding values takes one. The adaptive and conditional models are not here.
+stream is sound, for which it waits. Encoding takes scratch memory of some 2 bytes (static) or 3 (adaptive) for each
+byte of data, and for values one more; decoding values takes one. The conditional model is not here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ELEMENTS_OF: Final = {
     torch.float16: ("float16", "bytes"),
     torch.bfloat16: ("bfloat16", "bytes"),
 }
-_NOT_STATIC: Final = 10
+_NOT_ON_GPU: Final = 10
 _CHECKSUM: Final = 11
 # The kernels' numbers (csrc/cuda/arithmetic.hpp), with the words of the other backends.
 _FAILURES: Final = {
@@ -44,14 +44,15 @@ _FAILURES: Final = {
 def arithmetic_encode(data: torch.Tensor, *, model: Any = "static", dtype: Any = None) -> torch.Tensor:
     op = "arithmetic_encode"
     element = _element(op, data, dtype)
-    if _check.choice(op, "model", model, _arithmetic.MODELS) != "static":
+    if _check.choice(op, "model", model, _arithmetic.MODELS) == "conditional":
         raise UsageError(
-            f"the {model} model is not made on a GPU",
+            "the conditional model is not made on a GPU",
             where=op,
-            cure="Pass model='static'; or tensor.view(torch.uint8).cpu().numpy() and its dtype",
+            cure="Pass model='static' or 'adaptive'; or tensor.view(torch.uint8).cpu().numpy() and its dtype",
         )
     content = data.detach().contiguous().reshape(-1).view(torch.uint8)
-    return _encode(content, frame.Header(_arithmetic.ELEMENTS.index(element), content.numel(), frame.CHUNK))
+    header = frame.Header(_arithmetic.ELEMENTS.index(element), content.numel(), frame.CHUNK)
+    return _encode(content, header, _arithmetic.MODELS.index(model))
 
 
 def arithmetic_decode(stream: torch.Tensor, *, limit: int | None = None) -> torch.Tensor:
@@ -79,8 +80,8 @@ def _element(op: str, data: Any, dtype: Any) -> str:
     return accepted[0] if dtype is None else _check.choice(op, "dtype", dtype, accepted)
 
 
-def _encode(content: torch.Tensor, header: frame.Header) -> torch.Tensor:
-    """The static stream of uint8 [n]; `header.chunk` is a multiple of the element's width."""
+def _encode(content: torch.Tensor, header: frame.Header, model: int) -> torch.Tensor:
+    """The stream of uint8 [n]; `header.chunk` is a multiple of the element's width."""
     width = frame.WIDTHS[header.element]
     cut = _core_cuda.Frame(size=header.size, chunk=header.chunk, width=width)
     new = _Tensors(content.device)
@@ -92,18 +93,18 @@ def _encode(content: torch.Tensor, header: frame.Header) -> torch.Tensor:
         parts = {
             "sections": new.empty(cut.sections * 4),
             "slices": new.empty(cut.sections * 256),
-            "words": new.empty(cut.sections * cut.section_words, torch.int16),
+            "words": new.empty(cut.sections * cut.section_words(model), torch.int16),
             "lane_words": new.empty(cut.sections * _core_cuda.LANES),
             "sizes": new.empty(cut.sections, torch.int64),
         }
-        coded = _core_cuda.Coded(**{name: part.data_ptr() for name, part in parts.items()})
+        coded = _core_cuda.Coded(model=model, **{name: part.data_ptr() for name, part in parts.items()})
         _core_cuda.encode_sections(planes.data_ptr(), counts.data_ptr(), cut, coded, queue)
         checksums = new.zeros(cut.chunks)
         _core_cuda.chunk_checksums(content.data_ptr(), cut, checksums.data_ptr(), queue)
         rest = header.size % width
         chunk_starts, section_starts = _places(parts["sizes"].view(cut.chunks, width), rest)
         stream = new.empty(int(chunk_starts[-1]), torch.uint8)
-        written = np.frombuffer(frame.write_header(crc32c, header, 0), np.uint8)
+        written = np.frombuffer(frame.write_header(crc32c, header, model), np.uint8)
         stream[: frame.HEADER_SIZE] = _device.to_device(written, content.device)
         _core_cuda.write_sections(
             planes.data_ptr(),
@@ -166,14 +167,14 @@ def _raise_first(op: str, failures: torch.Tensor) -> None:
     if wrong.numel() == 0:
         return
     number = int(wrong[0])
-    if number == _NOT_STATIC:
+    if number == _NOT_ON_GPU:
         raise _not_on_gpu(op)
     raise BrokenStream(_FAILURES[number])
 
 
 def _not_on_gpu(op: str) -> UsageError:
     return UsageError(
-        "the stream has adaptive or conditional sections, which are not decoded on a GPU",
+        "the stream has conditional sections, which are not decoded on a GPU",
         where=op,
         cure="Copy the stream to host memory first: arithmetic_decode(stream.cpu().numpy())",
     )
