@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from model_forensics.cf import innovation
 from model_forensics.cf.combine import Statistic, Upstream, fit_statistic, fit_upstream
 from model_forensics.cf.features.table import COLUMN, columns_of
 from model_forensics.cf.fitting import assign_folds
@@ -116,7 +117,7 @@ class Calibration:
         for _ in range(RESAMPLES):
             chosen = [int(rng.choice(members[group])) for group in rng.choice(self.groups, size, replace=False)]
             draws.append(self.judge.scores(_mean(self.held_out[chosen], np.ones((size, 1, 1))) / spread))
-            shifts.append(self.shift.held_out(np.array(chosen)))
+            shifts.append(self.shift.held_out(self._shift_draw(size, rng)))
         return replace(
             self,
             **_nulls(
@@ -128,6 +129,13 @@ class Calibration:
                 self.groups,
             ),
         )
+
+    def _shift_draw(self, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """One sample each of at most `size` groups of one fold, and at most a tenth of all groups: groups that taught
+        each other's predictions would look closer to the rest than new ones do."""
+        fold = np.flatnonzero(np.arange(self.groups) % innovation.FOLDS == rng.integers(innovation.FOLDS))
+        chosen = rng.choice(fold, min(size, fold.size, max(1, self.groups // 10)), replace=False)
+        return np.array([rng.choice(np.flatnonzero(self.numbers == group)) for group in chosen])
 
     def score(self, tables: Floats, tokens: Floats, profiles: Floats, groups: Sequence[str]) -> Scores:
         """Score a recording; its samples' normal scores are averaged inside each group, then over groups.

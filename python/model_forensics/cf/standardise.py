@@ -15,6 +15,10 @@ from model_forensics.cf.planes import Floats
 Booleans = npt.NDArray[np.bool_]
 MAX_PRIOR_DEGREES = 100.0
 UNCHANGING = 5.0  # floors that a column counts as spreading by when its own spread is below one
+SPREAD_PRIOR = 0.5  # squared nepers a site: about one group whose length is an octave away from the others'
+LARGEST_SQUARE = 9.0  # standardised
+SCORING_STEPS = 4
+STEEPEST = 2.0  # octaves of variance per octave of tokens
 EQUAL_LENGTHS = 1e-9  # squared octaves
 
 
@@ -28,6 +32,8 @@ class Reference:
         degrees: of the moderated variance.
         groups: groups that measured the column.
         token_slope, token_centre: [columns], [sites]: expected change of a column per octave of tokens, around a mean.
+        token_spread: [columns], by how many octaves a column's variance changes per octave of tokens: means over few
+            tokens spread more.
         token_leverage: [sites], 1 / Σ (octaves - mean)² over groups; 0 where all samples are equally long.
     """
 
@@ -36,6 +42,7 @@ class Reference:
     degrees: Floats
     groups: Floats
     token_slope: Floats
+    token_spread: Floats
     token_centre: Floats
     token_leverage: Floats
 
@@ -48,7 +55,7 @@ class Reference:
         value = table - self.mean - octaves[..., None] * self.token_slope
         # Lengths that the baseline hardly saw are predicted less surely, as in any regression.
         leverage = 1 / self.groups + (octaves**2 * self.token_leverage)[..., None]
-        t = value / np.sqrt(self.variance * (1 + leverage))
+        t = value / np.sqrt(self.variance * np.exp2(octaves[..., None] * self.token_spread) * (1 + leverage))
         df = self.degrees
         normal: Floats = np.sign(t) * (8 * df + 1) / (8 * df + 3) * np.sqrt(df * np.log1p(t**2 / df))
         return normal
@@ -79,6 +86,9 @@ def refer(
     residual = np.where(measured, tables - mean - (octaves - centre)[..., None] * slope, 0.0)
     seen = groups_seen(measured, groups)
     free = np.maximum(seen - 1, 0)
+    variance = (weight * residual**2).sum(axis=0) / safe
+    changes = _token_spread(residual, variance, measured, octaves - centre, weight)
+    residual = residual * np.exp2(-0.5 * (octaves - centre)[..., None] * changes)
     variance = (weight * residual**2).sum(axis=0) / safe * np.where(free > 0, seen / np.maximum(free, 1), np.nan)
     # A column that never changes says nothing about how much it may: small departures of it are not to be believed.
     variance = np.where(variance < floors**2, (UNCHANGING * floors) ** 2, variance)
@@ -91,6 +101,7 @@ def refer(
         np.where(enough, degrees, nan),
         np.where(enough, seen, nan),
         slope,
+        changes,
         centre,
         np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > EQUAL_LENGTHS),
     )
@@ -113,6 +124,33 @@ def _token_slope(tables: Floats, mean: Floats, octaves: Floats, weight: Floats) 
     deviation = np.where(np.isfinite(tables), tables - mean, 0.0)
     # The pseudo-observation shrinks the slope to none where lengths hardly vary.
     slope: Floats = (weight * deviation * centred[..., None]).sum(axis=(0, 1)) / (spread + 0.1 * tables.shape[1])
+    return slope
+
+
+def _token_spread(residual: Floats, variance: Floats, measured: Booleans, octaves: Floats, weight: Floats) -> Floats:
+    """[columns] slope of log2 variance on log2(tokens), one for all sites, by Fisher scoring of a normal likelihood.
+
+    Squares are limited, so that single outliers teach little; pseudo-observations shrink the slope to none.
+    """
+    known = measured & (variance > 0)
+    squares = np.divide(residual**2, variance, out=np.ones(residual.shape), where=known).clip(max=LARGEST_SQUARE)
+    lever = (weight * known) * (octaves[..., None] * np.log(2))
+    information = (lever * (octaves[..., None] * np.log(2))).sum(axis=(0, 1)) + SPREAD_PRIOR * residual.shape[1]
+    slope = np.zeros(residual.shape[-1])
+    for _ in range(SCORING_STEPS):
+        expected = np.exp2(octaves[..., None] * slope)
+        level = (weight * known * squares / expected).sum(axis=(0, 1)) / np.maximum(
+            (weight * known).sum(axis=(0, 1)), 1e-12
+        )
+        slope = (
+            slope
+            + (
+                (lever * (squares / (expected * np.maximum(level, 1e-12)) - 1)).sum(axis=(0, 1))
+                - SPREAD_PRIOR * residual.shape[1] * slope
+            )
+            / information
+        )
+        slope = slope.clip(-STEEPEST, STEEPEST)
     return slope
 
 
