@@ -39,14 +39,12 @@ def triage_bundles(
 ) -> Iterator[TriageEntry]:
     """The entry of each path, in their order; the same whatever the number of workers.
 
-    Processes are spawned, not forked: this one may run threads that hold locks. They get the baseline once.
+    Processes are spawned, not forked: this one may run threads that hold locks. They get the baseline once, and
+    calibrate it themselves: a fraction of a second, at the same time.
     """
     if workers == 1:
         yield from (triage_bundle(path, baseline, config) for path in paths)
         return
-    if baseline is not None:  # computed once, and sent along
-        baseline.calibration(config.compression_methods)
-        _ = baseline.models
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(baseline, config)) as pool:
         with _one_blas_thread():
@@ -90,8 +88,8 @@ def ranking(forensics: ForensicsResult) -> list[str]:
 def _one_blas_thread() -> Iterator[None]:
     """Processes that are started meanwhile multiply matrices on one thread.
 
-    The threads of a BLAS wait busily after every small product, and take the processors from the other workers. It
-    reads its variable when NumPy is loaded, so the workers themselves could not set it any more.
+    The threads of a BLAS wait busily for one another, and take the processors from the other workers. It reads its
+    variable when NumPy is loaded, so the workers themselves could not set it any more.
     """
     before = {name: os.environ.get(name) for name in BLAS_THREADS}
     os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
