@@ -88,6 +88,8 @@ def main(arguments: Sequence[str]) -> int:
         print("the compiled core or several processes give something else: there is nothing to report", file=sys.stderr)
         return 1
     print(table(measured))
+    if others is not None:
+        print(f"meanwhile others used {others:.0%} of the processors' time, which rates suffer from", file=sys.stderr)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BUNDLES_A_WORKER = 64  # a process takes about a second to start; fewer bundles than these would be done meanwhile
 BUNDLES_A_MESSAGE = 4
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 _in_this_process: Callable[[Path], TriageEntry] | None = None
 
@@ -38,14 +39,17 @@ def triage_bundles(
 ) -> Iterator[TriageEntry]:
     """The entry of each path, in their order; the same whatever the number of workers.
 
-    Processes are spawned, not forked: this one may run threads that hold locks. They get the baseline once.
+    Processes are spawned, not forked: this one may run threads that hold locks. They get the baseline once, and
+    calibrate it themselves: a fraction of a second, at the same time.
     """
     if workers == 1:
         yield from (triage_bundle(path, baseline, config) for path in paths)
         return
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(baseline, config)) as pool:
-        yield from pool.map(_triage_here, paths, chunksize=BUNDLES_A_MESSAGE)
+        with _one_blas_thread():
+            entries = pool.map(_triage_here, paths, chunksize=BUNDLES_A_MESSAGE)  # starts the processes
+        yield from entries
 
 
 def triage_bundle(path: Path, baseline: Baseline | None, config: ForensicsConfig) -> TriageEntry:
@@ -78,6 +82,25 @@ def ranking(forensics: ForensicsResult) -> list[str]:
     """Judged sites, the most suspicious first; ties by execution order."""
     judged = [metric for metric in forensics.metrics if metric.rank_score is not None]
     return [metric.site for metric in sorted(judged, key=lambda metric: -(metric.rank_score or 0.0))]
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Processes that are started meanwhile multiply matrices on one thread.
+
+    The threads of a BLAS wait busily for one another, and take the processors from the other workers. It reads its
+    variable when NumPy is loaded, so the workers themselves could not set it any more.
+    """
+    before = {name: os.environ.get(name) for name in BLAS_THREADS}
+    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _start_worker(baseline: Baseline | None, config: ForensicsConfig) -> None:

@@ -208,7 +208,7 @@ class Bundle:
         if entry.entries is None:
             dense: npt.NDArray[Any] = tensors.rows(site, start, stop)
             return dense
-        first, last = (int(place) for place in self._offsets.entries[entry.entries, sample : sample + 2])
+        first, last = self._offsets.entries[entry.entries, sample : sample + 2].tolist()
         values = tensors.rows(f"{site}/values", first, last)
         indices = tensors.rows(f"{site}/indices", first, last).astype(np.int64)
         shape = (stop - start, entry.features)

@@ -21,7 +21,7 @@ MOST_SOURCES = NEAREST + 1
 STRENGTHS = (1.0, 5.0, 25.0, 125.0)  # of the ridge: as many groups' worth of tokens
 FOLDS = 5
 LEAST_SHRINKAGE = 0.1  # of the covariance towards its diagonal
-LEAST_VARIANCE = 1e-6  # of a whitened direction, in units of the site's mean token variance
+LEAST_VARIANCE = 1e-9  # of a bucket, in units of the site's mean token variance; below it nothing varies
 STREAMS = ("embed", "resid")
 
 
@@ -110,14 +110,14 @@ def _fit_site(
     design = np.nan_to_num(tokens[here][:, list(sources)]).reshape(len(target), -1)
     of_samples = np.nan_to_num(samples[:, list(sources)]).reshape(len(samples), -1)
     final, by_fold = _predictions(design, target, member)
-    residual = (
-        target
-        - np.take_along_axis(np.stack([design @ one for one in by_fold]), (member % FOLDS)[None, :, None], axis=0)[0]
-    )
-    whitening = _whitening(residual, member)
-    predicted = np.stack([of_samples @ one for one in by_fold])[sample_group % FOLDS, np.arange(len(samples))]
-    held_out = (samples[:, site] - predicted) @ whitening
-    return whitening.astype(np.float32), (final @ whitening).astype(np.float32), held_out
+    fold = member % FOLDS
+    predicted = np.stack([design @ one for one in by_fold])[fold, np.arange(len(target))]
+    whitenings = _whitenings(target - predicted, member)
+    # A sample is whitened, too, by what its fold did not teach: values look smaller to a covariance that knows them.
+    own_fold = sample_group % FOLDS
+    left = samples[:, site] - np.stack([of_samples @ one for one in by_fold])[own_fold, np.arange(len(samples))]
+    held_out = np.einsum("nk,nkj->nj", left, whitenings[own_fold])
+    return whitenings[-1].astype(np.float32), (final @ whitenings[-1]).astype(np.float32), held_out
 
 
 def _predictions(design: Floats, target: Floats, group: npt.NDArray[np.int64]) -> tuple[Floats, list[Floats]]:
@@ -168,22 +168,31 @@ def _group_means(values: Floats, group: npt.NDArray[np.int64]) -> Floats:
     return total / counts[:, None]
 
 
-def _whitening(residual: Floats, group: npt.NDArray[np.int64]) -> Floats:
-    """[SKETCH, SKETCH] symmetric inverse root of the shrunk covariance of tokens inside groups."""
+def _whitenings(residual: Floats, group: npt.NDArray[np.int64]) -> Floats:
+    """[FOLDS + 1, SKETCH, SKETCH]: inverse roots of the shrunk covariance of tokens inside groups, from the groups
+    outside each fold and, last, from all."""
     if not len(residual):
-        return np.zeros((SKETCH, SKETCH))
-    _, position, counts = np.unique(group, return_inverse=True, return_counts=True)
-    inside = residual - _group_means(residual, group)[position]
-    free = len(residual) - counts.size
-    if free < 1:  # one token a group: only the groups' own spread is known
-        inside, free = residual - residual.mean(axis=0), max(len(residual) - 1, 1)
-    covariance = inside.T @ inside / free
-    shrinkage = min(1.0, LEAST_SHRINKAGE + SKETCH / (SKETCH + free))
-    variances = np.diag(covariance).copy()
-    covariance = (1 - shrinkage) * covariance + shrinkage * np.diag(variances)
-    floor = LEAST_VARIANCE * max(float(variances.mean()), 1e-30)
-    values, vectors = np.linalg.eigh(covariance)
-    result: Floats = (vectors / np.sqrt(np.maximum(values, floor))) @ vectors.T
-    unused = variances == 0  # buckets of narrow sites, and channels that never change
-    result[unused], result[:, unused] = 0.0, 0.0
+        return np.zeros((FOLDS + 1, SKETCH, SKETCH))
+    numbers, position, counts = np.unique(group, return_inverse=True, return_counts=True)
+    alone = len(residual) == counts.size  # one token a group: only the groups' own spread is known
+    inside = residual - (residual.mean(axis=0) if alone else _group_means(residual, group)[position])
+    sums = np.zeros((FOLDS + 1, SKETCH, SKETCH))
+    free = np.zeros(FOLDS + 1)
+    for fold in range(FOLDS):
+        members = inside[group % FOLDS != fold]
+        sums[fold] = members.T @ members
+        free[fold] = len(members) - (1 if alone else np.count_nonzero(numbers % FOLDS != fold))
+    sums[-1] = inside.T @ inside
+    free[-1] = len(inside) - (1 if alone else counts.size)
+    free = np.maximum(free, 1)
+    covariance = sums / free[:, None, None]
+    shrinkage = np.minimum(1.0, LEAST_SHRINKAGE + SKETCH / (SKETCH + free))[:, None, None]
+    variances = np.einsum("fkk->fk", covariance)
+    floor = LEAST_VARIANCE * variances.mean(axis=1, keepdims=True)
+    used = variances > floor  # not the buckets of narrow sites, nor channels that never change
+    diagonal = np.where(used, variances, 1.0)[:, None, :] * np.eye(SKETCH)
+    covariance = (1 - shrinkage) * covariance * (used[:, :, None] & used[:, None, :])
+    root = np.linalg.cholesky(covariance + diagonal - (1 - shrinkage) * diagonal * used[:, None, :])
+    inverse = np.linalg.inv(root).transpose(0, 2, 1)
+    result: Floats = inverse * (used[:, :, None] & used[:, None, :])
     return result
