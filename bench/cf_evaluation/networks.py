@@ -87,7 +87,8 @@ def minilm(pool: int, tested: int) -> Network:
         return {name: encoded[name] for name in ("input_ids", "attention_mask")}
 
     note = "pretrained sentence encoder, 6 layers, 384 features; sentences of 4 to 40 words"
-    return Network("MiniLM", Model.wrap(encoder), "components", encode, asked[:pool], asked[pool:], note)
+    sites = ("embed", "L*.head*", "L*.attn", "L*.mlp", "L*.resid")
+    return Network("MiniLM", Model.wrap(encoder), sites, encode, asked[:pool], asked[pool:], note)
 
 
 def character_model(pool: int, tested: int, steps: int) -> Network:
