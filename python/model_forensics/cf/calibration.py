@@ -33,6 +33,7 @@ from model_forensics.cf.shift import Shift
 from model_forensics.cf.standardise import Reference, groups_seen, refer, site_families
 
 MINIMUM_GROUPS = 5
+GROUPS_FOR_SHIFTS = 19  # 1/(19 + 1) is the family-wise error that an onset may have
 INCIDENT_TAIL = 0.5  # share of benign values that teach the extrapolated tail
 RESAMPLES = 200
 # Departures from what the channel models expect. A held-out group taught the models under which the others were
@@ -191,7 +192,10 @@ def _nulls(
         "sites": Null.of(statistic, weights),
         "methods": {name: Null.of(values, weights) for name, values in methods.items()},
         "incident": Tail.of(largest(statistic)[:, None], weights, groups, INCIDENT_TAIL),
-        "onset": OnsetNulls(MaximumNull.of(np.log(given), weights, groups), MaximumNull.of(shift, weights, groups)),
+        "onset": OnsetNulls(
+            MaximumNull.of(np.log(given), weights, groups),
+            MaximumNull.of(shift, weights, groups) if groups >= GROUPS_FOR_SHIFTS else None,
+        ),
     }
 
 

@@ -17,6 +17,7 @@ from model_forensics.cf.planes import Floats
 PRIOR_DEGREES = 4.0  # a site's variance is shrunk towards the mean of all sites' by this many draws
 LEAST_SPREAD = 1e-6
 TAIL = 0.5  # share of benign maxima that teach the extrapolated tail
+TAIL_PRIOR = (2.0, 0.3)  # two exceedances a third above the threshold
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class MaximumNull:
             # Each draw is measured by the others, as a recording is by all.
             mine = _fit(np.delete(values, draw, axis=0))
             standard[draw] = (values[draw] - mine[0]) / mine[1]
-        return MaximumNull(location, spread, Tail.of(largest(standard)[:, None], weights, groups, TAIL))
+        return MaximumNull(location, spread, Tail.of(largest(standard)[:, None], weights, groups, TAIL, TAIL_PRIOR))
 
     def p_values(self, statistic: Floats) -> Floats:
         """[sites] probability that a benign recording's largest site lies as far out; NaN stays NaN."""

@@ -62,15 +62,22 @@ class Tail:
     degrees: float
 
     @staticmethod
-    def of(values: Floats, weights: Floats, groups: int, share: float) -> Tail:
-        """From [samples, sites] values, [samples] weights and the share of values that count as the tail."""
+    def of(values: Floats, weights: Floats, groups: int, share: float, prior: tuple[float, float] = (0.0, 0.0)) -> Tail:
+        """From [samples, sites] values, [samples] weights and the share of values that count as the tail.
+
+        Args:
+            prior: exceedances that are taken as seen before any, and their mean logarithm: few groups teach a tail
+                little, and by chance nothing.
+        """
         null = Null.of(values, weights)
         at = min(int(np.searchsorted(-null.tail_weight, -share * null.tail_weight[0])), null.values.size - 1)
         threshold = max(float(null.values[at]), 1e-9)
         weight = -np.diff(null.tail_weight[at:])
         logs = np.log(np.maximum(null.values[at:], threshold) / threshold)
         mean = max(float((weight * logs).sum() / weight.sum()), 0.02)
-        degrees = max(1.0, min(float(null.values.size - at - 1), groups * max(share, 0.5)))
+        seen = max(1.0, min(float(null.values.size - at - 1), groups * max(share, 0.5)))
+        degrees = seen + prior[0]
+        mean = (seen * mean + prior[0] * prior[1]) / degrees
         return Tail(null, threshold, float(null.p_values(np.array([threshold]))[0]), mean, degrees)
 
     def p_values(self, observed: Floats) -> Floats:
