@@ -13,6 +13,7 @@ from model_forensics.types import Onset
 
 FAMILY_WISE_ERROR = 0.05
 SMALLEST_P = 1e-300  # keeps sigma finite
+LOG_OF_ZERO = -1000.0  # below the logarithm of every positive float64, and finite when standardised
 
 
 def make_onset(site: str, p_value: float) -> Onset:
@@ -35,12 +36,10 @@ class OnsetNulls:
     def p_values(self, given: Floats, shift: Floats) -> Floats:
         """[sites] family-wise p-values: the smaller of both, times two (Bonferroni); NaN where neither is known."""
         # A score of zero (nothing measured departs at all) is as far from the tail as can be.
-        with np.errstate(divide="ignore"):
-            scores = np.log(given)
-        scores = np.where(given == 0, np.finfo(np.float64).min, scores)
+        scores = np.log(given, out=np.full(given.shape, LOG_OF_ZERO), where=given != 0)
         both = np.stack([self.given.p_values(scores), self.shift.p_values(shift)])
         known = np.isfinite(both).sum(axis=0)
-        smallest = np.where(np.isfinite(both), both, np.inf).min(axis=0)
+        smallest = np.where(np.isfinite(both), both, 1.0).min(axis=0)
         return np.where(known > 0, np.minimum(known * smallest, 1.0), np.nan)
 
 
