@@ -74,6 +74,10 @@ def test_what_was_not_measured_stays_unknown() -> None:
     assert np.isfinite(np.delete(p, [2, 7])).all()
 
 
+def test_a_baseline_that_never_had_the_statistic_judges_nothing() -> None:
+    assert np.isnan(null_of(np.full((6, SITES), np.nan)).p_values(np.zeros(SITES))).all()
+
+
 def test_largest_ignores_what_was_not_measured() -> None:
     values = np.array([[1.0, np.nan, -2.0], [np.nan, np.nan, np.nan], [-3.0, -4.0, np.nan]])
     np.testing.assert_array_equal(largest(values), [1.0, np.nan, -3.0])
