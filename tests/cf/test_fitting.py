@@ -15,11 +15,24 @@ from toy import CONFIG, MODEL, MemoryRecording
 
 from model_forensics.cf import fit_baseline
 from model_forensics.cf.features.table import COLUMNS
-from model_forensics.cf.fitting import Chosen, choose_samples
+from model_forensics.cf.fitting import SKETCHED_TOKENS, Chosen, choose_samples
+from model_forensics.cf.innovation import MOST_SOURCES
+from model_forensics.cf.sketch import SKETCH
 from model_forensics.types import SiteInfo
 
-# The bound that `fitting` states, in bytes.
-A_VALUE, A_CHANNEL, TABLES, ANYTHING_ELSE = 256, 1024, 4, 1 << 20
+
+def stated_bound(rows: int, features: int, sites: int, samples: int) -> int:
+    """What `fitting` states, in bytes, for samples that are all alike."""
+    values, channels = rows * features * sites, features * sites
+    tokens = samples * min(max(rows - 1, 1), max(1, SKETCHED_TOKENS // samples))
+    regressors = MOST_SOURCES * SKETCH
+    return (
+        256 * values + 1024 * channels + (1 << 20)
+        + samples * sites * 8 * (4 * len(COLUMNS) + 6 * SKETCH)
+        + sites * 4 * (MOST_SOURCES + 1) * SKETCH**2
+        + tokens * (24 * SKETCH * sites + 32 * regressors)
+        + 160 * regressors**2
+    )  # fmt: skip
 
 
 class Generated(MemoryRecording):
@@ -42,8 +55,8 @@ class Generated(MemoryRecording):
 
 @pytest.mark.parametrize(
     ("rows", "features", "sites"),
-    [(60, 256, 4), (2, 4096, 4), (2, 16, 40)],
-    ids=["long recordings", "wide sites", "many sites"],
+    [(60, 256, 4), (2, 4096, 4), (2, 16, 40), (60, 16, 30)],
+    ids=["long recordings", "wide sites", "many sites", "many long sites"],
 )
 def test_memory_stays_below_the_stated_bound(rows: int, features: int, sites: int) -> None:
     everything = CONFIG.model_copy(update={"baseline_samples": 1000})
@@ -56,9 +69,7 @@ def test_memory_stays_below_the_stated_bound(rows: int, features: int, sites: in
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        tables = samples * sites * len(COLUMNS) * 8
-        channels = features * sites
-        assert peak < A_VALUE * rows * channels + A_CHANNEL * channels + TABLES * tables + ANYTHING_ELSE
+        assert peak < stated_bound(rows, features, sites, samples)
 
 
 def recordings_of(groups: Sequence[Sequence[str]]) -> list[MemoryRecording]:

@@ -188,12 +188,14 @@ def _nulls(
     statistic: Floats, given: Floats, shift: Floats, methods: Mapping[str, Floats], weights: Floats, groups: int
 ) -> _Nulls:
     """Nulls from benign [samples, sites] statistics and [samples] weights that sum to the number of groups."""
+    # A benign score of zero has no logarithm and is left out.
+    logs = np.log(given, out=np.full(given.shape, np.nan), where=given > 0)
     return {
         "sites": Null.of(statistic, weights),
         "methods": {name: Null.of(values, weights) for name, values in methods.items()},
         "incident": Tail.of(largest(statistic)[:, None], weights, groups, INCIDENT_TAIL),
         "onset": OnsetNulls(
-            MaximumNull.of(np.log(given), weights, groups),
+            MaximumNull.of(logs, weights, groups),
             MaximumNull.of(shift, weights, groups) if groups >= GROUPS_FOR_SHIFTS else None,
         ),
     }

@@ -1,8 +1,17 @@
-"""Two streaming passes over benign recordings: channel moments, then cross-fitted feature tables.
+"""Two streaming passes over benign recordings: channel moments, then cross-fitted feature tables and sketches.
 
-Memory stays below 256 bytes for each value of the longest sample, 1 KiB for each channel and 4 tables of float64
-[sites, columns] for each chosen sample, and a MiB: it does not grow with the number or length of recordings beyond the
-samples that are chosen (`baseline_samples`). What the recordings themselves hold comes on top; see `bundle.Shelf`.
+Memory stays below the sum of
+
+- 256 bytes for each value of the longest sample, 1 KiB for each channel (of which a fold's values are kept in at most
+  `KEPT_BYTES`), and a MiB;
+- for each site of each chosen sample, 4 rows of a table (float64 [columns]) and 6 mean sketches (float64 [SKETCH]);
+- for each site, its maps to innovations: 4 · (MOST_SOURCES + 1) · SKETCH² bytes;
+- for each of T sketched tokens, 24 · SKETCH bytes a site, and 32 · C for their regression, C = MOST_SOURCES · SKETCH;
+- 160 · C² bytes for the regression's systems of equations.
+
+T is at most SKETCHED_TOKENS, or one token of each sample where there are more samples. So memory does not grow with the
+number or length of recordings beyond the samples that are chosen (`baseline_samples`). What the recordings themselves
+hold comes on top; see `bundle.Shelf`.
 """
 
 from __future__ import annotations

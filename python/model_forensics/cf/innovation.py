@@ -85,13 +85,14 @@ def fit_innovations(
     known = np.isfinite(stacked)
     seen = known.sum(axis=0)
     centre = np.divide(np.where(known, stacked, 0.0).sum(axis=0), seen, out=np.zeros(seen.shape), where=seen > 0)
-    tokens, samples = stacked - centre, means - centre
+    stacked -= centre
+    samples = means - centre
     own = np.zeros((len(layout), SKETCH, SKETCH), dtype=np.float32)
     given = np.zeros((len(layout), MOST_SOURCES, SKETCH, SKETCH), dtype=np.float32)
     held_out = np.full(means.shape, np.nan)
     upstream = upstream_sites(layout)
     for site, sources in enumerate(upstream):
-        own[site], prediction, held_out[:, site] = _fit_site(tokens, samples, group, groups, site, sources)
+        own[site], prediction, held_out[:, site] = _fit_site(stacked, samples, group, groups, site, sources)
         given[site, : len(sources)] = prediction.reshape(len(sources), SKETCH, SKETCH)
     return Innovations(upstream, centre.astype(np.float32), own, given), held_out
 
@@ -107,8 +108,9 @@ def _fit_site(
     """Whitening, whitened prediction, and held-out innovations of one site."""
     here = np.isfinite(tokens[:, site, 0])
     target, member = tokens[here, site], token_group[here]
-    design = np.nan_to_num(tokens[here][:, list(sources)]).reshape(len(target), -1)
-    of_samples = np.nan_to_num(samples[:, list(sources)]).reshape(len(samples), -1)
+    columns = len(sources) * SKETCH  # spelled out: a site without tokens has no other dimension to tell it from
+    design = np.nan_to_num(tokens[:, list(sources)][here]).reshape(len(target), columns)
+    of_samples = np.nan_to_num(samples[:, list(sources)]).reshape(len(samples), columns)
     final, by_fold = _predictions(design, target, member)
     fold = member % FOLDS
     predicted = np.stack([design @ one for one in by_fold])[fold, np.arange(len(target))]

@@ -26,12 +26,12 @@ class MaximumNull:
 
     Attributes:
         location, spread: [sites] of the statistic; NaN where benign recordings never had it.
-        tail: of the largest standardised statistic.
+        tail: of the largest standardised statistic; None where no benign draw has one.
     """
 
     location: Floats
     spread: Floats
-    tail: Tail
+    tail: Tail | None
 
     @staticmethod
     def of(values: Floats, weights: Floats, groups: int) -> MaximumNull:
@@ -42,10 +42,15 @@ class MaximumNull:
             # Each draw is measured by the others, as a recording is by all.
             mine = _fit(np.delete(values, draw, axis=0))
             standard[draw] = (values[draw] - mine[0]) / mine[1]
-        return MaximumNull(location, spread, Tail.of(largest(standard)[:, None], weights, groups, TAIL, TAIL_PRIOR))
+        maxima = largest(standard)[:, None]
+        known = bool(np.isfinite(maxima).any())
+        tail = Tail.of(maxima, weights, groups, TAIL, TAIL_PRIOR) if known else None
+        return MaximumNull(location, spread, tail)
 
     def p_values(self, statistic: Floats) -> Floats:
         """[sites] probability that a benign recording's largest site lies as far out; NaN stays NaN."""
+        if self.tail is None:
+            return np.full(statistic.shape, np.nan)
         standard = (statistic - self.location) / self.spread
         return np.where(np.isfinite(standard), self.tail.p_values(standard), np.nan)
 

@@ -16,6 +16,7 @@ FAMILY_WISE_ERROR = 0.05
 # optimistic for recordings of many groups (docs/forensics.md).
 GIVEN_SHARE, SHIFT_SHARE = 0.8, 0.2
 SMALLEST_P = 1e-300  # keeps sigma finite
+LOG_OF_ZERO = -1000.0  # below the logarithm of every positive float64, and finite when standardised
 
 
 def make_onset(site: str, p_value: float) -> Onset:
@@ -39,7 +40,7 @@ class OnsetNulls:
         """[sites] family-wise p-values: the smaller of both, each over its share of the error (Bonferroni); NaN where
         neither is known."""
         # A score of zero (nothing measured departs at all) is as far from the tail as can be.
-        scores = np.log(np.maximum(given, np.finfo(np.float64).tiny))
+        scores = np.log(given, out=np.full(given.shape, LOG_OF_ZERO), where=given != 0)
         both = [self.given.p_values(scores) / GIVEN_SHARE]
         if self.shift is not None:
             both.append(self.shift.p_values(shift) / SHIFT_SHARE)

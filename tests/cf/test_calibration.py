@@ -1,0 +1,63 @@
+"""A held-out group's scores spread like those of a new recording."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model_forensics.cf.calibration import EXPECTED, _held_out, _without_own_pull
+from model_forensics.cf.features.table import COLUMN, COLUMNS
+from model_forensics.cf.fitting import assign_folds
+from model_forensics.cf.standardise import refer
+
+SITES = 400
+CORRECTED, LEFT_ALONE = COLUMN["later.magnitude"], COLUMN["later.presence"]
+
+
+def cross_fitted(values: np.ndarray) -> np.ndarray:
+    """[groups, sites] departures of groups from the mean of the others outside their fold: what channel models do."""
+    folds = assign_folds(list(range(len(values))))
+    outside = [values[folds != fold].mean(axis=0) for fold in folds]
+    return values - np.stack(outside)
+
+
+def tables_of(values: np.ndarray) -> np.ndarray:
+    """The same departures in all columns, those that are corrected and those that are not."""
+    return np.repeat(values[:, :, None], len(COLUMNS), axis=2)
+
+
+@pytest.mark.parametrize("groups", [10, 25])
+def test_scores_of_held_out_groups_spread_like_those_of_new_ones(groups: int) -> None:
+    rng = np.random.default_rng(groups)
+    held_out, new = [], []
+    families, floors = np.zeros(SITES, dtype=np.int64), np.full((SITES, len(COLUMNS)), 1e-6)
+    for _ in range(3):
+        values = rng.normal(size=(groups, SITES))
+        tables, tokens = tables_of(cross_fitted(values)), np.full((groups, SITES), 20.0)
+        held_out.append(_held_out(tables, tokens, np.arange(groups), families, floors))
+        others = tables_of(rng.normal(size=(50, SITES)) - values.mean(axis=0))
+        reference = refer(tables, tokens, np.arange(groups), families, floors)
+        new.append(reference.standardise(others, np.full((50, SITES), 20.0)))
+    ratio = np.concatenate(held_out).var(axis=(0, 1)) / np.concatenate(new).var(axis=(0, 1))
+    assert ratio[CORRECTED] == pytest.approx(1.0, abs=0.08)
+    # Without the correction they spread by 1 / (1 - share of the fold)² too much.
+    assert ratio[LEFT_ALONE] > ratio[CORRECTED] + 0.1
+
+
+def test_only_departures_from_what_the_models_expect_are_corrected() -> None:
+    scores = np.random.default_rng(1).normal(size=(4, 3, len(COLUMNS)))
+    weights = np.array([1.0, 0.5, 0.5, 1.0])  # the two in the middle are one group's
+    found = _without_own_pull(scores, weights, 0.25)
+    mean = (weights[:, None, None] * scores).sum(axis=0) / 3
+    expected = [COLUMN[f"{kind}.{name}"] for kind in ("first", "later") for name in EXPECTED]
+    others = np.setdiff1d(np.arange(len(COLUMNS)), expected)
+    np.testing.assert_allclose(found[..., expected], (scores - 0.25 * mean)[..., expected])
+    np.testing.assert_array_equal(found[..., others], scores[..., others])
+
+
+def test_unmeasured_scores_stay_unknown_and_pull_nothing() -> None:
+    scores = np.ones((3, 2, len(COLUMNS)))
+    scores[0, 0] = np.nan
+    found = _without_own_pull(scores, np.ones(3), 0.5)
+    assert np.isnan(found[0, 0]).all()
+    assert found[1, 0, CORRECTED] == pytest.approx(0.5)
