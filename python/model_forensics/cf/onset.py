@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from model_forensics.cf.maximum import MaximumNull
 from model_forensics.cf.planes import Floats
@@ -17,7 +17,7 @@ SMALLEST_P = 1e-300  # keeps sigma finite
 
 def make_onset(site: str, p_value: float) -> Onset:
     p = max(p_value, SMALLEST_P)
-    return Onset(site=site, p_value=p, sigma=float(norm.isf(p)))
+    return Onset(site=site, p_value=p, sigma=-float(ndtri(p)))
 
 
 @dataclass(frozen=True)
