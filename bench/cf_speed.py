@@ -60,7 +60,8 @@ def main(arguments: Sequence[str]) -> int:
         others = load.of_others()
         agrees = agrees and ranked[1].entries == ranked[2].entries
         measured = {
-            "analyze_ms": each_ms(bundles[: len(recordings)], lambda one: analyze(one, baseline, CONFIG.modules.cf)),
+            "analyze_ms": each_ms(bundles[: len(recordings)], lambda one: judge(one, baseline)),
+            "windows_ms": each_ms(bundles[: len(recordings)], lambda one: judge(one, baseline, windows=True)),
             "zlib_ms": each_ms(bundles[: options.compressed], lambda one: compress(one, "zlib")),
             "gzip_ms": each_ms(bundles[: options.compressed], lambda one: compress(one, "gzip")),
             "naive_ms": each_ms(bundles[: options.compressed], naive),
@@ -140,6 +141,11 @@ def rank(folder: Path, bundles: int, workers: int, repeats: int) -> Ranked:
     return max(runs, key=lambda run: run.per_second)
 
 
+def judge(bundle: Bundle, baseline: Baseline, *, windows: bool = False) -> object:
+    """As triage does it, or with what `analyze` shows besides: where inside the sites it lies."""
+    return analyze(bundle, baseline, CONFIG.modules.cf, windows=windows)
+
+
 def compress(bundle: Bundle, method: str) -> object:
     """The general-purpose part of measuring, as `analyze` does it."""
     return compressed_bits(read_entries(bundle, 0, Layout(tuple(bundle.sites.values()))), method)
@@ -175,6 +181,7 @@ def same_as_reference(bundle: Bundle, baseline: Baseline) -> bool:
 def table(measured: dict[str, float]) -> str:
     rows = (
         ("one recording, without zlib and gzip", "analyze_ms", "ms", "at most 30"),
+        ("the same with windows and profiles", "windows_ms", "ms", ""),
         ("one recording, zlib alone", "zlib_ms", "ms", ""),
         ("one recording, gzip alone", "gzip_ms", "ms", ""),
         ("one recording, the naive way (zlib and np.histogram in a loop)", "naive_ms", "ms", ""),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from model_forensics.cf.calibration import EXPECTED, _held_out, _without_own_pull
+from model_forensics.cf.calibration import EXPECTED, _held_out, _without_own_pull, q_values
 from model_forensics.cf.features.table import COLUMN, COLUMNS
 from model_forensics.cf.fitting import assign_folds
 from model_forensics.cf.standardise import refer
@@ -61,3 +62,14 @@ def test_unmeasured_scores_stay_unknown_and_pull_nothing() -> None:
     found = _without_own_pull(scores, np.ones(3), 0.5)
     assert np.isnan(found[0, 0]).all()
     assert found[1, 0, CORRECTED] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 437])
+def test_q_values_are_those_of_scipy(count: int) -> None:
+    p = np.random.default_rng(count).uniform(0, 1, count) ** 3
+    p[count // 2 :: 7] = p[:1]  # ties
+    with_gaps = np.concatenate([[np.nan], p, [np.nan]])
+    for got, method in zip(q_values(with_gaps), ("bh", "by"), strict=True):
+        assert np.isnan(got[[0, -1]]).all()
+        expected = stats.false_discovery_control(p, method=method) if count else p
+        np.testing.assert_allclose(got[1:-1], expected, rtol=1e-14)

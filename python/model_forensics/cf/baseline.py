@@ -96,7 +96,7 @@ class Baseline:
 
     @cached_property
     def sketcher(self) -> Sketcher:
-        return make_sketcher(self.moments, self.layout)
+        return make_sketcher(self.moments, self.layout, self.models)
 
     def calibration(self, methods: Sequence[str]) -> Calibration:
         """The calibration for these methods (computed once, then kept)."""

@@ -18,7 +18,6 @@ from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from model_forensics.cf import innovation
 from model_forensics.cf.combine import Statistic, Upstream, fit_statistic, fit_upstream
@@ -310,6 +309,11 @@ def q_values(p: Floats) -> tuple[Floats, Floats]:
     bh = np.full(p.shape, np.nan)
     by = np.full(p.shape, np.nan)
     if count:
-        bh[tested] = stats.false_discovery_control(p[tested], method="bh")
-        by[tested] = stats.false_discovery_control(p[tested], method="by")
+        order = np.argsort(p[tested])
+        rank = np.arange(1, count + 1)
+        stepped = np.minimum.accumulate((p[tested][order] * count / rank)[::-1])[::-1]
+        adjusted = np.empty(count)
+        adjusted[order] = stepped
+        bh[tested] = np.minimum(adjusted, 1.0)
+        by[tested] = np.minimum(adjusted * (1 / rank).sum(), 1.0)
     return bh, by

@@ -95,18 +95,21 @@ def merge_layout(recordings: Sequence[Recording]) -> Layout:
     Raises:
         BaselineError: recordings disagree on a site's shape.
     """
-    merged: list[SiteInfo] = []
     seen: dict[str, SiteInfo] = {}
+    following: dict[str | None, str | None] = {None: None}
     for recording in recordings:
-        check_sites(Layout(tuple(merged)), recording.sites.values(), str(recording.path or recording.bundle_id))
-        insert_at = 0
+        check_sites(Layout(tuple(seen.values())), recording.sites.values(), str(recording.path or recording.bundle_id))
+        before: str | None = None
         for name, info in recording.sites.items():
-            if name in seen:
-                insert_at = 1 + next(i for i, other in enumerate(merged) if other.name == name)
-            else:
-                merged.insert(insert_at, info)
+            if name not in seen:
+                following[name], following[before] = following[before], name
                 seen[name] = info
-                insert_at += 1
+            before = name
+    merged: list[SiteInfo] = []
+    after = following[None]
+    while after is not None:
+        merged.append(seen[after])
+        after = following[after]
     return Layout(tuple(merged))
 
 

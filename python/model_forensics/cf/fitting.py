@@ -181,10 +181,21 @@ class Sketches:
 
     def add(self, position: int, entries: Entries) -> None:
         self.means[position] = self.sketcher.mean(entries)
-        self.rows[position] = self.sketcher.rows(entries, self.most)
+        alone = self.sketcher.tokens(entries).max(initial=0) == 1
+        self.rows[position] = (
+            self.means[position][None].astype(np.float32) if alone else self.sketcher.rows(entries, self.most)
+        )
 
 
-def make_sketcher(moments: Sequence[Moments], layout: Layout) -> Sketcher:
-    """Of later tokens where benign runs have any, else of first ones."""
+def make_sketcher(
+    moments: Sequence[Moments], layout: Layout, models: Sequence[ChannelModel | None] | None = None
+) -> Sketcher:
+    """Of later tokens where benign runs have any, else of first ones.
+
+    Args:
+        models: of these moments, where they are fitted already.
+    """
     position_class = 1 if moments[1].rows.any() else 0
-    return Sketcher.of(layout, fit_channels(moments[position_class], layout), position_class)
+    model = fit_channels(moments[position_class], layout) if models is None else models[position_class]
+    assert model is not None, "some benign run has a token"
+    return Sketcher.of(layout, model, position_class)

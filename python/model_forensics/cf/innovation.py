@@ -108,28 +108,38 @@ def _fit_site(
     """Whitening, whitened prediction, and held-out innovations of one site."""
     here = np.isfinite(tokens[:, site, 0])
     target, member = tokens[here, site], token_group[here]
-    columns = len(sources) * SKETCH  # spelled out: a site without tokens has no other dimension to tell it from
-    design = np.nan_to_num(tokens[:, list(sources)][here]).reshape(len(target), columns)
-    of_samples = np.nan_to_num(samples[:, list(sources)]).reshape(len(samples), columns)
-    final, by_fold = _predictions(design, target, member)
-    fold = member % FOLDS
-    predicted = np.stack([design @ one for one in by_fold])[fold, np.arange(len(target))]
-    whitenings = _whitenings(target - predicted, member)
+    near = np.array(sources, dtype=np.int64)
+    columns = near.size * SKETCH  # spelled out: a site without tokens has no other dimension to tell it from
+    design = np.nan_to_num(tokens[np.ix_(here, near)]).reshape(len(target), columns)
+    of_samples = np.nan_to_num(samples[:, near]).reshape(len(samples), columns)
+    basis = _basis(design)
+    reduced = _coordinates(design, basis)
+    final, by_fold = _predictions(reduced, target, member)
+    whitenings = _whitenings(target - _times_own(reduced, by_fold, member % FOLDS), member)
     # A sample is whitened, too, by what its fold did not teach: values look smaller to a covariance that knows them.
     own_fold = sample_group % FOLDS
-    left = samples[:, site] - np.stack([of_samples @ one for one in by_fold])[own_fold, np.arange(len(samples))]
-    held_out = np.einsum("nk,nkj->nj", left, whitenings[own_fold])
-    return whitenings[-1].astype(np.float32), (final @ whitenings[-1]).astype(np.float32), held_out
+    left = samples[:, site] - _times_own(_coordinates(of_samples, basis), by_fold, own_fold)
+    held_out = _times_own(left, whitenings, own_fold)
+    prediction = final @ whitenings[-1]
+    if basis is not None:
+        prediction = basis @ prediction
+    return whitenings[-1].astype(np.float32), prediction.astype(np.float32), held_out
 
 
-def _predictions(design: Floats, target: Floats, group: npt.NDArray[np.int64]) -> tuple[Floats, list[Floats]]:
+def _times_own(rows: Floats, matrices: Floats, fold: npt.NDArray[np.int64]) -> Floats:
+    """[rows, columns]: each row times the matrix of its fold."""
+    result = np.empty((len(rows), matrices.shape[2]))
+    for part in range(FOLDS):
+        result[fold == part] = rows[fold == part] @ matrices[part]
+    return result
+
+
+def _predictions(design: Floats, target: Floats, group: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Ridge coefficients from all groups, and from those outside each fold; the strength that predicts held-out
     groups' means best."""
-    nothing = np.zeros((design.shape[1], SKETCH))
     count = np.unique(group).size
     if not design.shape[1] or count < 2:
-        return nothing, [nothing] * FOLDS
-    basis, design = _reduced(design)
+        return np.zeros((design.shape[1], SKETCH)), np.zeros((FOLDS, design.shape[1], SKETCH))
     fold = group % FOLDS
     grams = np.stack([design[fold == part].T @ design[fold == part] for part in range(FOLDS)])
     crosses = np.stack([design[fold == part].T @ target[fold == part] for part in range(FOLDS)])
@@ -138,28 +148,32 @@ def _predictions(design: Floats, target: Floats, group: npt.NDArray[np.int64]) -
     sums = _group_means(np.concatenate([design, target], axis=1), group)
     mean_design, mean_target = sums[:, : design.shape[1]], sums[:, design.shape[1] :]
     mean_fold = np.unique(group) % FOLDS
-    best: tuple[float, list[Floats], float] | None = None
+    best: tuple[float, Floats, float] | None = None
     for strength in STRENGTHS:
         solved = np.linalg.solve(outside_grams + strength * identity, outside_crosses)
-        left = mean_target - np.einsum("gd,gdk->gk", mean_design, solved[mean_fold])
+        left = mean_target - _times_own(mean_design, solved, mean_fold)
         error = float((left**2).sum())
         if best is None or error < best[0]:
-            best = (error, list(solved), strength)
+            best = (error, solved, strength)
     assert best is not None
     final = np.linalg.solve(grams.sum(axis=0) + best[2] * identity, crosses.sum(axis=0))
-    return basis @ final, [basis @ one for one in best[1]]
+    return final, best[1]
 
 
-def _reduced(design: Floats) -> tuple[Floats, Floats]:
-    """(basis, coordinates) with design = coordinates · basisᵀ: fewer columns where there are fewer rows, and the same
-    ridge solutions."""
+def _basis(design: Floats) -> Floats | None:
+    """[columns, rank] orthonormal columns that span a design's rows, where these are fewer than its columns: ridge
+    solutions lie there. None where nothing is gained."""
     rows, columns = design.shape
-    if rows >= columns:
-        return np.eye(columns), design
+    if not 0 < rows < columns:
+        return None
     values, vectors = np.linalg.eigh(design @ design.T)
     kept = values > 1e-9 * max(values[-1], 1e-300)
-    root = np.sqrt(values[kept])
-    return design.T @ (vectors[:, kept] / root), vectors[:, kept] * root
+    result: Floats = design.T @ (vectors[:, kept] / np.sqrt(values[kept]))
+    return result
+
+
+def _coordinates(rows: Floats, basis: Floats | None) -> Floats:
+    return rows if basis is None else rows @ basis
 
 
 def _group_means(values: Floats, group: npt.NDArray[np.int64]) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from model_forensics.cf.maximum import MaximumNull
 from model_forensics.cf.planes import Floats
@@ -21,7 +21,7 @@ LOG_OF_ZERO = -1000.0  # below the logarithm of every positive float64, and fini
 
 def make_onset(site: str, p_value: float) -> Onset:
     p = max(p_value, SMALLEST_P)
-    return Onset(site=site, p_value=p, sigma=float(norm.isf(p)))
+    return Onset(site=site, p_value=p, sigma=-float(ndtri(p)))
 
 
 @dataclass(frozen=True)

@@ -21,23 +21,24 @@ class Sketcher(NamedTuple):
     Each value is divided by its channel's typical magnitude, so that channels count alike; absent entries are zero.
 
     Attributes:
-        slot: [channels] int64, `site · SKETCH + bucket`.
-        inverse: [channels] float32, one over the channel's typical magnitude.
-        weight: [channels] float32, sign / √(channels in a bucket).
+        bucket: [channels] uint8, which of the site's sums the channel is added to.
+        factor: [channels] float32, the channel's random sign over its typical magnitude.
+        scale: [sites] float64, 1 / √(channels in a bucket).
         position_class: 0: the first token is sketched; 1: all later ones.
     """
 
-    slot: Integers
-    inverse: npt.NDArray[np.float32]
-    weight: npt.NDArray[np.float32]
+    bucket: npt.NDArray[np.uint8]
+    factor: npt.NDArray[np.float32]
+    scale: Floats
     position_class: int
 
     @staticmethod
     def of(layout: Layout, model: ChannelModel, position_class: int) -> Sketcher:
         places = [_buckets(int(features)) for features in layout.features]
-        slot = np.concatenate([site * SKETCH + bucket for site, (bucket, _) in enumerate(places)])
-        weight = np.concatenate([weight for _, weight in places])
-        return Sketcher(slot, np.exp2(-model.location), weight, position_class)
+        bucket = np.concatenate([bucket for bucket, _ in places])
+        sign = np.concatenate([sign for _, sign in places])
+        scale = np.sqrt(SKETCH / np.maximum(layout.features, SKETCH))
+        return Sketcher(bucket, np.exp2(-model.location) * sign, scale, position_class)
 
     def tokens(self, entries: Entries) -> Integers:
         """[sites] tokens that are sketched."""
@@ -46,11 +47,11 @@ class Sketcher(NamedTuple):
 
     def mean(self, entries: Entries) -> Floats:
         """[sites, SKETCH] mean over the class's tokens; NaN where the sample has none at a site."""
-        chosen, contribution = self._contributions(entries)
+        _, slot, contribution = self._contributions(entries)
         sites = entries.rows.size
-        total = np.bincount(self.slot[entries.channel[chosen]], contribution, minlength=sites * SKETCH)
+        total = np.bincount(slot, contribution, minlength=sites * SKETCH)
         tokens = self.tokens(entries).astype(np.float64)
-        result: Floats = total.reshape(sites, SKETCH) / np.where(tokens > 0, tokens, np.nan)[:, None]
+        result: Floats = total.reshape(sites, SKETCH) * (self.scale / np.where(tokens > 0, tokens, np.nan))[:, None]
         return result
 
     def rows(self, entries: Entries, most: int) -> npt.NDArray[np.float32]:
@@ -62,31 +63,33 @@ class Sketcher(NamedTuple):
         sites = entries.rows.size
         place = np.full(int(entries.rows.max(initial=0)), -1)
         place[picked] = np.arange(picked.size)
-        chosen, contribution = self._contributions(entries)
+        chosen, slot, contribution = self._contributions(entries)
         at = place[entries.row[chosen]]
-        slot = at * (sites * SKETCH) + self.slot[entries.channel[chosen]]
+        slot += at * (sites * SKETCH)
         kept = at >= 0
         total = np.bincount(slot[kept], contribution[kept], minlength=picked.size * sites * SKETCH)
-        result = total.reshape(picked.size, sites, SKETCH).astype(np.float32)
+        result = (total.reshape(picked.size, sites, SKETCH) * self.scale[:, None]).astype(np.float32)
         result[:, tokens != longest] = np.nan
         return result
 
-    def _contributions(self, entries: Entries) -> tuple[npt.NDArray[np.bool_] | slice, Floats]:
+    def _contributions(self, entries: Entries) -> tuple[npt.NDArray[np.bool_] | slice, Integers, Floats]:
+        """Which entries are sketched, their `site · SKETCH + bucket`, and what they add there."""
         inside = entries.finite
         if self.position_class or entries.rows.max(initial=0) > 1:
             inside = inside & ((entries.row > 0) == bool(self.position_class))
         chosen = slice(None) if inside.all() else inside
         channel = entries.channel[chosen]
-        scaled = np.clip(entries.values[chosen] * self.inverse[channel], -LIMIT, LIMIT)
-        return chosen, (scaled * self.weight[channel]).astype(np.float64)
+        scaled = entries.values[chosen] * self.factor[channel]
+        slot = entries.site[chosen] * SKETCH + self.bucket[channel]
+        return chosen, slot, np.clip(scaled, -LIMIT, LIMIT, out=scaled).astype(np.float64)
 
 
 @cache
-def _buckets(features: int) -> tuple[Integers, npt.NDArray[np.float32]]:
-    """Bucket and weight of each channel of a site; the same for all sites of one width, on every machine."""
+def _buckets(features: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Bucket and sign of each channel of a site; the same for all sites of one width, on every machine."""
     if features <= SKETCH:
-        return np.arange(features), np.ones(features, dtype=np.float32)
+        return np.arange(features, dtype=np.uint8), np.ones(features, dtype=np.float32)
     rng = np.random.default_rng(features)
     bucket = rng.permutation(np.arange(features) % SKETCH)
-    weight = rng.choice([-1.0, 1.0], features) / np.sqrt(features / SKETCH)
-    return bucket, weight.astype(np.float32)
+    sign = rng.choice([-1.0, 1.0], features)
+    return bucket.astype(np.uint8), sign.astype(np.float32)

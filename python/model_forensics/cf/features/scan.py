@@ -105,9 +105,10 @@ def _batches(selection: Selection) -> Iterator[Integers]:
     for run in np.split(np.arange(present.size), np.flatnonzero(np.diff(rows)) + 1):
         if run.size:
             bins = min(int(rows[run[0]]), TOKEN_BINS) * CELLS
-            size = max(1, min(BINS_AT_ONCE // bins, ENTRIES_AT_ONCE // max(1, int(counts[run].max()))))
-            for at in range(0, run.size, size):
-                yield present[run[at : at + size]]
+            of_bins = np.arange(run.size) // max(1, BINS_AT_ONCE // bins)
+            batch = of_bins + np.cumsum(counts[run]) // ENTRIES_AT_ONCE
+            for part in np.split(run, np.flatnonzero(np.diff(batch)) + 1):
+                yield present[part]
 
 
 def _coarse(selection: Selection, entries: slice, chosen: Integers, model: ChannelModel, layout: Layout) -> Grid:
@@ -263,7 +264,9 @@ class _Images:
             total, variance = inside[:, plane]
             row, column, both = (share.reshape(shape) for share in self.shares[:, plane])
             whole = self.sums[1, plane, :, -1, -1].reshape(shape)
-            taken_away = _share(row, across[plane]) + _share(column, down[plane]) - _share(both, whole)
+            taken_away = _share(row, across[plane])
+            if column.any() or both.any():
+                taken_away = taken_away + _share(column, down[plane]) - _share(both, whole)
             summed += _log_likelihood(total, np.maximum(variance * (1 - variance * taken_away), LEAST), bound)
         everything = (self.tokens[-1] * self.channels[:, -1]).reshape(shape)
         chance = np.sqrt(2 * (1 + np.log(everything / np.maximum(size, LEAST))))
