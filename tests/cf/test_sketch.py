@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from toy import MemoryRecording
 
 from model_forensics.cf.planes import Entries, Layout, read_entries
-from model_forensics.cf.sketch import LIMIT, SKETCH, Sketcher
+from model_forensics.cf.sketch import LIMIT, SKETCH, Sketcher, _buckets
 from model_forensics.types import Sparse
 
 NARROW, WIDE = 10, 200
@@ -148,3 +148,11 @@ def test_wide_sites_keep_squared_lengths_on_average() -> None:
     layout = layout_of(values)
     rows = sketcher_of(layout).rows(entries_of(values, layout), 500)
     assert np.mean(rows**2) == pytest.approx(np.mean(values["L0.mlp"] ** 2), rel=0.05)
+
+
+def test_buckets_are_pinned() -> None:
+    """Saved baselines hold sketches: other buckets would make them incomparable without anybody noticing."""
+    bucket, sign = _buckets(130)
+    assert bucket[:8].tolist() == [42, 26, 31, 21, 54, 49, 35, 10]
+    assert sign[:8].tolist() == [-1.0, 1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0]
+    assert np.bincount(bucket, minlength=SKETCH).tolist() == [3] * 2 + [2] * 62

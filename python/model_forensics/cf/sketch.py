@@ -89,7 +89,8 @@ def _buckets(features: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float
     """Bucket and sign of each channel of a site; the same for all sites of one width, on every machine."""
     if features <= SKETCH:
         return np.arange(features, dtype=np.uint8), np.ones(features, dtype=np.float32)
-    rng = np.random.default_rng(features)
+    # The legacy generator: saved baselines hold sketches, and only its stream is frozen for all of NumPy (NEP 19).
+    rng = np.random.RandomState(features)
     bucket = rng.permutation(np.arange(features) % SKETCH)
-    sign = rng.choice([-1.0, 1.0], features)
+    sign = 1.0 - 2.0 * rng.randint(0, 2, features)
     return bucket.astype(np.uint8), sign.astype(np.float32)
