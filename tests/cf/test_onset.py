@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model_forensics.cf.maximum import MaximumNull
-from model_forensics.cf.onset import FAMILY_WISE_ERROR, OnsetNulls, find_onset
+from model_forensics.cf.onset import FAMILY_WISE_ERROR, GIVEN_SHARE, SHIFT_SHARE, OnsetNulls, find_onset
 
 NAMES = ["embed", "L0.attn", "L0.mlp", "L0.resid"]
 CLEAN = np.full(4, 0.5)
@@ -56,11 +56,14 @@ def test_too_few_groups_are_named() -> None:
     assert "too few groups" in reason
 
 
-def test_two_statistics_cost_a_factor_of_two(nulls: OnsetNulls) -> None:
+def test_each_statistic_has_a_share_of_the_error(nulls: OnsetNulls) -> None:
+    assert pytest.approx(1) == GIVEN_SHARE + SHIFT_SHARE
     far, near = np.array([9.0, 0, 0, 0]), np.zeros(4)
-    alone = nulls.shift.p_values(far)[0]
-    assert nulls.p_values(np.exp(near), far)[0] == pytest.approx(2 * alone)
-    assert nulls.p_values(np.full(4, np.nan), far)[0] == pytest.approx(alone)
+    assert nulls.shift is not None
+    shifted, given = nulls.shift.p_values(far)[0], nulls.given.p_values(far)[0]
+    assert nulls.p_values(np.exp(near), far)[0] == pytest.approx(shifted / SHIFT_SHARE)
+    assert nulls.p_values(np.exp(far), near)[0] == pytest.approx(given / GIVEN_SHARE)
+    assert nulls.p_values(np.full(4, np.nan), far)[0] == pytest.approx(shifted / SHIFT_SHARE)
     assert nulls.p_values(np.exp(near), near).max() <= 1
 
 
@@ -74,3 +77,10 @@ def test_a_site_that_neither_statistic_knows_stays_unknown(nulls: OnsetNulls) ->
 
 def test_a_score_of_zero_is_no_departure(nulls: OnsetNulls) -> None:
     assert (nulls.p_values(np.zeros(4), np.full(4, np.nan)) > FAMILY_WISE_ERROR).all()
+
+
+def test_few_groups_have_no_shifts(nulls: OnsetNulls) -> None:
+    few = OnsetNulls(nulls.given, None)
+    far = np.array([9.0, 0, 0, 0])
+    assert few.p_values(np.ones(4), far)[0] > FAMILY_WISE_ERROR
+    assert few.p_values(np.exp(far), np.zeros(4))[0] <= FAMILY_WISE_ERROR
