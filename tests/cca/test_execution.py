@@ -116,6 +116,31 @@ def test_rows_that_influence_each_other_are_caught(planting):
         Executor(BatchedRunner(model, Calls(incident, "cpu"), -1, 64), sources, pool, cases, seed=0).score((), range(4))
 
 
+def test_a_model_coarser_than_its_type_is_held_to_its_own_arithmetic(planting):
+    """A damaged model amplifies rounding: what the size of a batch alone changes is no fault of the batched run."""
+
+    class Coarse(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Linear(4, 4)
+            self.second = torch.nn.Linear(4, 3)
+
+        def forward(self, features):
+            rounding = 1e-4 if features.shape[0] > 1 else 0.0
+            return self.second(self.first(features)) * (1 + rounding)
+
+    torch.manual_seed(0)
+    model = Model.wrap(Coarse())
+    calls = [{"features": np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)}]
+    incident = planting.record(model, calls, name="inc", failure=Failure.label(wrong=[0]))
+    cases = [Case(i, f"g{i}", Failure.label(wrong=[0]), np.zeros(3), 1.0) for i in range(4)]
+    pool = [Candidate(model.sites.get("first"), Intervention(site="first", kind="zero"), 1.0)]
+    runner = BatchedRunner(model, Calls(incident, "cpu"), -1, 64)
+    executor = Executor(runner, Sources(None, None, {"first": 4}), pool, cases, seed=0)
+    executor.score_many([(), (0,)], range(4))
+    assert 5e-5 < executor.worst_error < 2e-4
+
+
 def test_scores_are_remembered_and_counted_once(plant):
     planted = plant(1, "mlp")
     model = planted.broken

@@ -134,11 +134,19 @@ class BatchedRunner:
         call = self.calls[jobs[0].call].take([job.row for job in jobs])
         return self._forward(call, batch_edits(list(enumerate(jobs)), call.mask))
 
-    def run_plain(self, job: Job) -> Logits:
-        """The same row alone in its batch, each site overwritten by one simple hook."""
+    def run_plain(self, job: Job, copies: int = 1) -> Logits:
+        """The same row alone in its batch, each site overwritten by one simple hook.
+
+        Args:
+            copies: run the row this many times in one batch and return the first: what the size of a batch alone
+                changes in the model's own arithmetic.
+        """
         call = self.calls[job.call].take([job.row])
         edits = {tap: _plain_edit(tap, call.mask, replacement) for tap, replacement in job.edits.items()}
-        return self._forward(call, edits)[0]
+        if copies == 1:
+            return self._forward(call, edits)[0]
+        repeated = {tap: _repeated(edit, copies) for tap, edit in edits.items()}
+        return self._forward(call.take([0] * copies), repeated)[0]
 
     def _forward(self, call: Call, edits: Mapping[Tap, Callable[[torch.Tensor], torch.Tensor]]) -> list[Logits]:
         self.rows_run += call.size
@@ -183,6 +191,13 @@ def _batch_edit(
         return result
 
     return edit
+
+
+def _repeated(edit: Callable[[torch.Tensor], torch.Tensor], copies: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    def everywhere(value: torch.Tensor) -> torch.Tensor:
+        return edit(value[:1]).repeat(copies, *[1] * (value.dim() - 1))
+
+    return everywhere
 
 
 def _plain_edit(
