@@ -123,7 +123,7 @@ def record(
             torch.no_grad(),
             hooks.read(model.module, taps, lambda tap, v, to=values: to.__setitem__(tap.name, v.clone())),
         ):
-            logits = rows.scored_logits(model.forward(inputs), mask, position).numpy()
+            logits = rows.scored_logits(model.forward(inputs), mask, position).float().numpy()
         for row in range(logits.shape[0]):
             number = len(samples)
             tokens = int(mask[row].sum()) if mask is not None else 1

@@ -3,64 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from model_forensics.cca.calls import Call, Calls
+from model_forensics.cca.jobs import (
+    TOLERANCE,
+    Edits,
+    Job,
+    Logits,
+    Replacement,
+    checked_positions,
+    relative_error,
+    tolerance,
+)
+from model_forensics.cca.memory import Memory
+from model_forensics.cca.shortcut import Shortcut
 from model_forensics.errors import InterventionError, ModelError
 from model_forensics.models import Model, Tap, hooks
 from model_forensics.models import rows as model_rows
 
-Logits = npt.NDArray[np.float64]
-
-TOLERANCE = {"float64": 5e-6, "float32": 5e-6, "float16": 8 * 2.0**-10, "bfloat16": 8 * 2.0**-7}
-"""Largest |difference| ÷ largest |logit| at which two runs of one row count as equal. The arithmetic differs only in
-the order of sums (batch size); for 16-bit types that is a few units in the last place after every layer: 8 of them."""
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """What one edit writes: values [rows, features] of the sample's real tokens, or [1, features] for every row.
-
-    `positions` restricts it to some of the sample's own tokens (negative ones count from the end).
-    """
-
-    values: torch.Tensor
-    positions: tuple[int, ...] | None = None
-
-
-Edits = Mapping[Tap, Replacement]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One row to run: row `row` of call `call` with these edits."""
-
-    call: int
-    row: int
-    edits: Edits
-
-
-def tolerance(dtype: str | None) -> float:
-    """The tolerance for a model of this dtype; unknown ones are held to float32's."""
-    return TOLERANCE.get((dtype or "float32").removeprefix("torch."), TOLERANCE["float32"])
-
-
-def relative_error(left: Logits, right: Logits) -> float:
-    """Largest |left − right| ÷ largest |right|, over entries finite in both.
-
-    Infinite where only one of them is finite.
-    """
-    finite = np.isfinite(left)
-    if left.shape != right.shape or not np.array_equal(finite, np.isfinite(right)):
-        return float("inf")
-    if not finite.any():
-        return 0.0
-    error = float(np.abs(left[finite] - right[finite]).max())
-    return error / max(float(np.abs(right[finite]).max()), float(np.finfo(np.float32).tiny))
+__all__ = [
+    "TOLERANCE",
+    "BatchedRunner",
+    "Edits",
+    "Job",
+    "Logits",
+    "Replacement",
+    "batch_edits",
+    "relative_error",
+    "scored",
+    "tolerance",
+    "write_rows",
+]
 
 
 def write_rows(value: torch.Tensor, row: int, mask: torch.Tensor | None, replacement: Replacement, where: str) -> None:
@@ -82,7 +58,7 @@ def write_rows(value: torch.Tensor, row: int, mask: torch.Tensor | None, replace
         )
     new = new.to(device=value.device, dtype=value.dtype).expand(current.shape[0], -1)
     if replacement.positions is not None:
-        selected = _positions(replacement.positions, current.shape[0], where)
+        selected = checked_positions(replacement.positions, current.shape[0], where)
         merged = current.clone()
         merged[selected] = new[selected]
         new = merged
@@ -97,40 +73,75 @@ def write_rows(value: torch.Tensor, row: int, mask: torch.Tensor | None, replace
         value[row] = new.T.reshape(value.shape[1:])
 
 
-def _positions(positions: Sequence[int], rows: int, where: str) -> list[int]:
-    outside = [p for p in positions if not -rows <= p < rows]
-    if outside:
-        raise InterventionError(
-            f"positions {outside} are outside the sample's {rows} tokens", where=where, cure="Give positions it has"
-        )
-    return [p % rows for p in positions]
-
-
 class BatchedRunner:
-    """Runs jobs of one recording on one model, up to `max_rows` rows in a forward."""
+    """Runs jobs of one recording on one model, many rows at once: from the middle of their call's run where that is
+    exact (`shortcut`), else in whole forwards.
 
-    def __init__(self, model: Model, calls: Calls, position: int, max_rows: int) -> None:
+    Attributes:
+        rows_run: rows that went through the model, checks and the base runs included.
+    """
+
+    def __init__(self, model: Model, calls: Calls, position: int, max_rows: int, *, shortcut: bool = True) -> None:
+        """
+        Args:
+            max_rows: rows of all tokens in one forward; of rows that are run at fewer tokens, more. 1: each alone.
+            shortcut: False runs whole forwards only.
+        """
         self.model = model
         self.calls = calls
         self.position = position
         self.max_rows = max_rows
-        self.rows_run = 0
+        self.memory = Memory(model.device)
+        self._shortcut = Shortcut(model, calls, position) if shortcut else None
+        self._forward_rows = 0
+
+    @property
+    def rows_run(self) -> int:
+        return self._forward_rows + self.rows_from_middle
+
+    @property
+    def rows_from_middle(self) -> int:
+        """Of `rows_run`, those that did not run the whole model; base runs and proofs included."""
+        return 0 if self._shortcut is None else self._shortcut.rows_run
+
+    @property
+    def reason(self) -> str | None:
+        """Why jobs are run in whole forwards; None where the shortcut serves the model."""
+        return "the shortcut is switched off" if self._shortcut is None else self._shortcut.reason
 
     def batches(self, jobs: Sequence[Job]) -> Iterator[list[int]]:
-        """Indices of jobs that share a forward: of one call each, in the order of the jobs."""
-        by_call: dict[int, list[int]] = {}
+        """Indices of jobs that share a forward: of one call each."""
+        by_call: dict[tuple[int, bool], list[int]] = {}
         for index, job in enumerate(jobs):
-            by_call.setdefault(job.call, []).append(index)
-        for members in by_call.values():
-            for start in range(0, len(members), self.max_rows):
-                yield members[start : start + self.max_rows]
+            by_call.setdefault((job.call, self._takes(job)), []).append(index)
+        for (_, short), members in by_call.items():
+            if short and self._shortcut is not None:
+                groups = self._shortcut.groups([jobs[i] for i in members], self.max_rows, self.memory)
+                yield from ([members[i] for i in group] for group in groups)
+            else:
+                size = self._most_rows(jobs[members[0]].call)
+                yield from (members[start : start + size] for start in range(0, len(members), size))
 
     def run(self, jobs: Sequence[Job]) -> list[Logits]:
-        """One forward over jobs of one call; [classes] float64 at the scored position of each.
+        """Jobs of one call at once; [classes] float64 at the scored position of each.
+
+        Out of memory, they are run in halves.
 
         Raises:
             InterventionError: a replacement does not fit its site.
         """
+        if self._shortcut is not None and all(map(self._takes, jobs)):
+            return self.memory.in_parts(jobs, self._shortcut.run)
+        return self.memory.in_parts(jobs, self._run_whole)
+
+    def _takes(self, job: Job) -> bool:
+        return self._shortcut is not None and self._shortcut.serves(job)
+
+    def _most_rows(self, call: int) -> int:
+        fitting = self.memory.full_rows(self.model, self.calls.tokens(call))
+        return self.max_rows if fitting is None else min(self.max_rows, fitting)
+
+    def _run_whole(self, jobs: Sequence[Job]) -> list[Logits]:
         call = self.calls[jobs[0].call].take([job.row for job in jobs])
         return self._forward(call, batch_edits(list(enumerate(jobs)), call.mask))
 
@@ -149,7 +160,7 @@ class BatchedRunner:
         return self._forward(call.take([0] * copies), repeated)[0]
 
     def _forward(self, call: Call, edits: Mapping[Tap, Callable[[torch.Tensor], torch.Tensor]]) -> list[Logits]:
-        self.rows_run += call.size
+        self._forward_rows += call.size
         with torch.no_grad(), hooks.edit(self.model.module, edits):
             logits = self.model.forward(call.inputs)
         return scored(logits, call, self.position)

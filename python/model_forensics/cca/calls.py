@@ -65,6 +65,14 @@ class Calls:
             self._calls[call] = self._convert(self.recording.inputs(call))
         return self._calls[call]
 
+    def tokens(self, call: int) -> int:
+        """Tokens of a row, padding included; 1 where the inputs have no tokens."""
+        inputs = self[call].inputs
+        for name in ("input_ids", "inputs_embeds", "attention_mask"):
+            if name in inputs:
+                return int(inputs[name].shape[1])
+        return 1
+
     def _convert(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Call:
         # np.array copies: recordings are read-only memory maps, and torch tensors must not alias them.
         inputs = {name: torch.from_numpy(np.array(array)).to(self._device) for name, array in arrays.items()}

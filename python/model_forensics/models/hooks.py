@@ -82,6 +82,52 @@ def edit(module: nn.Module, edits: Mapping[Tap, Edit]) -> Iterator[None]:
             )
 
 
+Write = Callable[[Tensor], None]
+
+
+@contextmanager
+def write(module: nn.Module, writes: Mapping[tuple[str, Literal["input", "output"]], Write]) -> Iterator[None]:
+    """Lets functions change, in place, the tensors that enter or leave modules: no copy, and so no gradients.
+
+    Args:
+        writes: by module path and side; each gets the module's main tensor and changes it.
+
+    Raises:
+        UnknownSite: the module has no such submodule.
+    """
+    handles: list[RemovableHandle] = []
+    try:
+        for (path, side), function in writes.items():
+            target = _find(module, path, path)
+            if side == "input":
+
+                def on_input(
+                    _module: nn.Module,
+                    positional: tuple[Any, ...],
+                    named: dict[str, Any],
+                    function: Write = function,
+                    path: str = path,
+                ) -> None:
+                    function(input_tensor(positional, named, path))
+
+                handles.append(target.register_forward_pre_hook(on_input, with_kwargs=True))
+            else:
+
+                def on_output(
+                    _module: nn.Module,
+                    _inputs: tuple[Any, ...],
+                    output: Any,
+                    function: Write = function,
+                    path: str = path,
+                ) -> None:
+                    function(output_tensor(output, path))
+
+                handles.append(target.register_forward_hook(on_output))
+        yield
+    finally:
+        _remove(handles)
+
+
 def _read_place(target: nn.Module, path: str, side: str, group: Sequence[Tap], on_value: OnValue) -> RemovableHandle:
     if side == "input":
 

@@ -1,0 +1,120 @@
+"""How many rows fit into memory: planned from a limit, and learned from running out of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+from model_forensics.errors import ConfigError
+from model_forensics.models import Model
+from model_forensics.models.middle import BaseRun
+
+VARIABLE = "MODEL_FORENSICS_MAX_MEMORY"
+FREE_SHARE = 0.8
+"""Of the memory that a GPU reports as free; the rest is for what the allocator cannot join."""
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Memory:
+    """What one pass of rows may take, and what was learned about it.
+
+    Attributes:
+        limit: bytes for one pass beside the model; None where nothing states one.
+        halvings: how often a pass ran out of memory and was split.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """
+        Raises:
+            ConfigError: `MODEL_FORENSICS_MAX_MEMORY` is no size.
+        """
+        self.limit = stated_limit()
+        if self.limit is None and device.type == "cuda":
+            self.limit = int(FREE_SHARE * torch.cuda.mem_get_info(device)[0])
+        self.halvings = 0
+        self._most_rows: int | None = None
+
+    def walk_tokens(self, model: Model, base: BaseRun) -> int | None:
+        """Row tokens in one pass from the middle; None without a limit."""
+        if self.limit is None:
+            return None
+        return max(1, self.limit // bytes_per_token(model, base.tokens))
+
+    def full_rows(self, model: Model, tokens: int) -> int | None:
+        """Rows in one whole forward; None without a limit."""
+        if self.limit is None:
+            return None
+        return max(1, self.limit // (tokens * (bytes_per_token(model, tokens) + logit_bytes(model))))
+
+    def in_parts(self, items: Sequence[Item], run: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
+        """`run(items)`, in smaller parts where it runs out of memory; smaller from then on.
+
+        Raises:
+            torch.OutOfMemoryError: not even one item fits.
+        """
+        results: list[Result] = []
+        done = 0
+        while done < len(items):
+            size = min(len(items) - done, self._most_rows or len(items))
+            try:
+                results += run(items[done : done + size])
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if size == 1 or not is_out_of_memory(error):
+                    raise
+                self.halvings += 1
+                self._most_rows = size // 2
+                continue
+            done += size
+        return results
+
+
+def stated_limit() -> int | None:
+    """Bytes in `MODEL_FORENSICS_MAX_MEMORY`, such as 8GiB, 500MB or 1000000; None where it is not set.
+
+    Raises:
+        ConfigError: it is no size.
+    """
+    text = os.environ.get(VARIABLE, "")
+    if not text.strip():
+        return None
+    match = _SIZE.fullmatch(text)
+    size = 0 if match is None else int(float(match[1]) * _UNITS[(match[2] or "").lower()])
+    if size < 1:
+        raise ConfigError(f"{text!r} is no size of memory", where=VARIABLE, cure="Write it like 8GiB or 500MB")
+    return size
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU or on the CPU (which torch tells by a text only)."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def bytes_per_token(model: Model, tokens: int) -> int:
+    """An upper estimate of what one token of one row takes while a block runs, in bytes.
+
+    The residual stream three times (state, norm, branch), four tensors of the widest layer (an MLP's activation is
+    computed in steps), keys and values, and two rows of attention scores for each head.
+    """
+    size = torch.empty(0, dtype=model.dtype or torch.float32).element_size()
+    width = model.sites.width or 0
+    widest = max((p.shape[0] if p.ndim == 1 else max(p.shape) for p in _block_weights(model)), default=width)
+    return size * (5 * width + 4 * widest) + 4 * 2 * (model.sites.heads or 1) * tokens
+
+
+def logit_bytes(model: Model) -> int:
+    """Of one token's logits: in the model's dtype, and as float64."""
+    classes = model.sites.get("logits").features or int(getattr(getattr(model.module, "config", None), "vocab_size", 0))
+    size = torch.empty(0, dtype=model.dtype or torch.float32).element_size()
+    return classes * (size + 8)
+
+
+def _block_weights(model: Model) -> list[torch.Tensor]:
+    vocabulary = {id(p) for m in model.module.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
+    return [p for n, p in model.module.named_parameters() if id(p) not in vocabulary and "lm_head" not in n]

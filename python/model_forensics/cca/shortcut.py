@@ -1,0 +1,143 @@
+"""The fast way to run jobs: from the middle of their call's own run, where that is exact; else, why it is not."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from model_forensics.cca.calls import Calls
+from model_forensics.cca.jobs import Job, Logits, relative_error, tolerance
+from model_forensics.cca.memory import Memory
+from model_forensics.cca.routes import Route, Router, grouped
+from model_forensics.cca.walk import Walk
+from model_forensics.models import Model
+from model_forensics.models.decoder import find_decoder
+from model_forensics.models.middle import BaseRun, CannotReplay
+
+OVERHEAD_TOKENS = 128
+"""A pass over the layers costs about as much again as so many tokens: it reads all weights."""
+KEPT_CALLS = 4
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+class Shortcut:
+    """Runs jobs of one recording from the first half that they change.
+
+    Attributes:
+        reason: why it does not serve this model; None while it does.
+    """
+
+    def __init__(self, model: Model, calls: Calls, position: int) -> None:
+        self._model = model
+        self._calls = calls
+        self._position = position
+        self._routers: dict[int, Router] = {}
+        self._bases: OrderedDict[int, BaseRun] = OrderedDict()
+        found = find_decoder(model.module)
+        self.reason = found if isinstance(found, str) else None
+        self._decoder = None if isinstance(found, str) else found
+        if model.dtype not in _DTYPES:
+            self.reason = f"a model of {model.dtype} is not edited in place"
+        self.rows_run = 0
+
+    def serves(self, job: Job) -> bool:
+        """Whether this job can be run so. The first job of a call runs the call once, as the base, and proves it."""
+        if self.reason is not None:
+            return False
+        router = self._router(job.call)
+        return all(router.knows(tap) for tap in job.edits) and self._base(job.call) is not None
+
+    def groups(self, jobs: Sequence[Job], max_rows: int, memory: Memory) -> list[list[int]]:
+        """Indices of jobs of one call that share a pass.
+
+        Args:
+            max_rows: rows of all tokens in one pass; of rows that are run at fewer tokens, more.
+        """
+        base = self._base(jobs[0].call)
+        assert base is not None, "serves() was asked first"
+        routes = [self._router(job.call).route(job) for job in jobs]
+        limit = memory.walk_tokens(self._model, base)
+
+        def budget(rows: int, tokens: int) -> bool:
+            most = max_rows * base.tokens if max_rows > 1 else tokens
+            return rows * tokens <= (most if limit is None else min(most, limit))
+
+        return grouped(routes, budget, OVERHEAD_TOKENS)
+
+    def run(self, jobs: Sequence[Job]) -> list[Logits]:
+        """[classes] float64 at the scored position of each job; all of one call.
+
+        Raises:
+            InterventionError: a replacement does not fit its site.
+        """
+        base = self._base(jobs[0].call)
+        assert base is not None, "serves() was asked first"
+        router = self._router(jobs[0].call)
+        routes = [router.route(job) for job in jobs]
+        results = {i: base_logits(base, route) for i, route in enumerate(routes) if not route.changes}
+        changing = [i for i, route in enumerate(routes) if route.changes]
+        if changing:
+            self.rows_run += len(changing)
+            results.update(zip(changing, self._walk(base, [routes[i] for i in changing]), strict=True))
+        return [results[i] for i in range(len(jobs))]
+
+    def _walk(self, base: BaseRun, routes: Sequence[Route]) -> list[Logits]:
+        with torch.no_grad():
+            logits = Walk(self._model, base, routes).run()
+        return list(logits.to(torch.float64).cpu().numpy())
+
+    def _router(self, call: int) -> Router:
+        if call not in self._routers:
+            assert self._decoder is not None
+            inputs = self._calls[call]
+            tokens = self._calls.tokens(call)
+            self._routers[call] = Router(self._decoder, inputs.mask, tokens, self._position)
+        return self._routers[call]
+
+    def _base(self, call: int) -> BaseRun | None:
+        """The call's own run; None, and a reason, where running from the middle does not reproduce it."""
+        if call in self._bases:
+            self._bases.move_to_end(call)
+            return self._bases[call]
+        if self.reason is not None or self._decoder is None:
+            return None
+        try:
+            base = BaseRun(self._model, self._decoder, self._calls[call].inputs)
+        except CannotReplay as error:
+            self.reason = str(error)
+            return None
+        self.rows_run += base.rows
+        self.reason = self._disproof(base, call)
+        if self.reason is not None:
+            self._bases.clear()
+            return None
+        self._bases[call] = base
+        while len(self._bases) > KEPT_CALLS:
+            self._bases.popitem(last=False)
+        return base
+
+    def _disproof(self, base: BaseRun, call: int) -> str | None:
+        """Rows without edits, through all layers, from the first token and from a middle one, against the call.
+
+        The shortest and the longest row, because padding is what they differ in.
+        """
+        router = self._router(call)
+        limit = tolerance(self._model.reference.dtype)
+        by_length = sorted(range(base.rows), key=lambda row: router.columns(row).size)
+        for row in sorted({by_length[0], by_length[-1]}):
+            stop = router.scored(row) + 1
+            for start in sorted({0, stop // 2}):
+                self.rows_run += 1
+                route = Route(row, start, stop, entry=0)
+                error = relative_error(self._walk(base, [route])[0], base_logits(base, route))
+                if error > limit:
+                    return f"a run from token {start} on departs from the whole run by {error:.3g} of the largest logit"
+        return None
+
+
+def base_logits(base: BaseRun, route: Route) -> Logits:
+    """[classes] at the row's scored token, bit for bit as the call's own run gave them."""
+    return np.asarray(base.logits[route.row, route.stop - 1].to(torch.float64).cpu().numpy())

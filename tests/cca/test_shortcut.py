@@ -1,0 +1,280 @@
+"""Rows that start in the middle of a model equal plain rows of the whole model, whatever is edited where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model_forensics.cca.batched import BatchedRunner, Job, Replacement, relative_error, tolerance
+from model_forensics.cca.calls import Calls
+from model_forensics.cca.memory import stated_limit
+from model_forensics.errors import ConfigError, InterventionError
+from model_forensics.failure import Failure
+from model_forensics.models import Model
+from tests.cca.families import FAMILIES, VOCABULARY, make
+
+TOKENS = 11
+
+
+def calls_of(planting, model, side, *, rows=3, position=-1):
+    """A recording of one padded batch; with side None all rows are full, without a mask."""
+    random = np.random.default_rng(5)
+    ids = random.integers(1, VOCABULARY, (rows, TOKENS))
+    call = {"input_ids": ids}
+    if side is not None:
+        mask = np.ones_like(ids)
+        for row in range(rows):
+            padding = [0, 3, 5][row % 3]
+            mask[row, slice(0, padding) if side == "left" else slice(TOKENS - padding, None)] = 0
+        call["attention_mask"] = mask
+    failure = Failure.token(wrong=[1], right=[2], position=position)
+    recording = planting.record(model, [call], name="inc", failure=failure, sites=[])
+    for row, sample in enumerate(recording.samples):
+        recording.samples[row] = sample.model_copy(update={"tokens": len(real(call, row))})
+    return Calls(recording, "cpu"), recording
+
+
+def real(call, row):
+    return np.flatnonzero(call["attention_mask"][row]) if "attention_mask" in call else np.arange(TOKENS)
+
+
+def random_jobs(model, recording, count, seed=0):
+    """Jobs with one to four edits of all kinds of sites: whole samples, single rows for all tokens, some positions."""
+    random = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    names = [f"L{layer}.{kind}" for layer in range(3) for kind in ("attn", "mlp", "resid", "head1", "head3", "neuron5")]
+    jobs = []
+    for _ in range(count):
+        row = int(random.integers(len(recording.samples)))
+        tokens = recording.samples[row].tokens
+        edits = {}
+        for name in random.choice(names, random.integers(1, 5), replace=False):
+            tap = model.sites.get(str(name))
+            values = torch.randn(1 if random.random() < 0.3 else tokens, tap.features, generator=generator)
+            if random.random() < 0.2:
+                values = torch.zeros(1, tap.features)
+            chosen = random.choice(tokens, random.integers(1, 4), replace=False)
+            positions = None if random.random() < 0.3 else tuple(int(p - tokens * (p % 2)) for p in chosen)
+            edits[tap] = Replacement(values * 0.3, positions)
+        jobs.append(Job(0, row, edits))
+    return jobs
+
+
+def run_all(runner, jobs):
+    results = {}
+    for batch in runner.batches(jobs):
+        results.update(zip(batch, runner.run([jobs[i] for i in batch]), strict=True))
+    return [results[i] for i in range(len(jobs))]
+
+
+@pytest.mark.parametrize("side", [None, "left", "right"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_from_the_middle_equal_plain_rows(planting, family, attention, side):
+    model = Model.wrap(make(family, attention))
+    position = -1 if side is None else -2
+    calls, recording = calls_of(planting, model, side, position=position)
+    runner = BatchedRunner(model, calls, position, 16)
+    jobs = random_jobs(model, recording, 24)
+    results = run_all(runner, jobs)
+    assert runner.reason is None, runner.reason
+    assert runner.rows_from_middle > 0
+    for job, logits in zip(jobs, results, strict=True):
+        assert relative_error(logits, runner.run_plain(job)) <= 5e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3"])
+def test_sixteen_bit_rows_stay_within_the_types_own_rounding(planting, family, dtype):
+    """A few units in the last place a layer, as between a row alone and the same row in a batch."""
+    model = Model.wrap(make(family, "sdpa", dtype))
+    calls, recording = calls_of(planting, model, "left")
+    runner = BatchedRunner(model, calls, -1, 16)
+    jobs = random_jobs(model, recording, 12)
+    results = run_all(runner, jobs)
+    assert runner.reason is None, runner.reason
+    for job, logits in zip(jobs, results, strict=True):
+        assert relative_error(logits, runner.run_plain(job)) <= tolerance(str(dtype))
+
+
+def test_each_kind_of_edit_alone_at_each_token(planting):
+    """Every place at which a row can enter, down to edits that cannot reach the scored token."""
+    model = Model.wrap(make("llama"))
+    calls, recording = calls_of(planting, model, "right")
+    runner = BatchedRunner(model, calls, -1, 64)
+    jobs = []
+    for layer in range(3):
+        for kind in ("attn", "head2", "neuron7", "mlp", "resid"):
+            tap = model.sites.get(f"L{layer}.{kind}")
+            for position in range(recording.samples[1].tokens):
+                jobs.append(Job(0, 1, {tap: Replacement(torch.ones(1, tap.features), (position,))}))
+    for job, logits in zip(jobs, run_all(runner, jobs), strict=True):
+        assert relative_error(logits, runner.run_plain(job)) <= 5e-6
+
+
+def test_a_row_without_effect_is_the_recorded_run_bit_for_bit(planting):
+    model = Model.wrap(make("gpt2"))
+    calls, recording = calls_of(planting, model, "left")
+    runner = BatchedRunner(model, calls, -1, 64)
+    tap = model.sites.get("L2.mlp")
+    late = Job(0, 2, {tap: Replacement(torch.ones(1, 32), (0,))})
+    expected = recording.logged[2]["logits"][0].astype(np.float64)
+    for logits in run_all(runner, [Job(0, 2, {}), late]):
+        assert np.array_equal(logits, expected)
+
+
+def test_edits_that_the_halves_do_not_know_run_the_whole_model(planting):
+    model = Model.wrap(make("llama"))
+    calls, _ = calls_of(planting, model, None)
+    runner = BatchedRunner(model, calls, -1, 64)
+    jobs = [
+        Job(0, 0, {model.sites.get(name): Replacement(torch.ones(1, features), (1,))})
+        for name, features in (("embed", 32), ("final_norm", 32), ("model.layers.1.mlp.gate_proj", 48), ("L1.attn", 32))
+    ]
+    batches = list(runner.batches(jobs))
+    assert sorted(map(sorted, batches)) == [[0, 1, 2], [3]]
+    for batch in batches:
+        for index, logits in zip(batch, runner.run([jobs[i] for i in batch]), strict=True):
+            assert relative_error(logits, runner.run_plain(jobs[index])) <= 5e-6
+
+
+def hooked_block() -> torch.nn.Module:
+    """A Llama with a hook that changes a block's output: its halves alone are not the model."""
+    module = make("llama")
+    module.model.layers[1].register_forward_hook(lambda _module, _inputs, output: output * 1.01)
+    return module
+
+
+def two_way() -> torch.nn.Module:
+    """A Llama whose tokens see later ones."""
+    module = make("llama", "eager")
+    module.config.is_causal = False
+    return module
+
+
+def classifier() -> torch.nn.Module:
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    sizes = {"vocab_size": VOCABULARY, "n_positions": 64, "n_embd": 32, "n_layer": 3, "n_head": 4}
+    torch.manual_seed(0)
+    return GPT2ForSequenceClassification(GPT2Config(**sizes, pad_token_id=0, num_labels=4))
+
+
+def double() -> torch.nn.Module:
+    return make("llama").double()
+
+
+def broken() -> torch.nn.Module:
+    module = make("llama")
+    with torch.no_grad():
+        module.model.layers[1].mlp.down_proj.weight[3, 5] = float("nan")
+    return module
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (broken, "NaN"),
+        (hooked_block, "departs from the whole run"),
+        (two_way, "attend to later ones"),
+        (classifier, "lm_head"),
+        (double, "float64"),
+    ],
+)
+def test_a_model_that_cannot_run_from_the_middle_says_why_and_runs_whole(planting, build, reason):
+    model = Model.wrap(build())
+    calls, _ = calls_of(planting, model, "left")
+    runner = BatchedRunner(model, calls, -1, 64)
+    jobs = [
+        Job(0, row, {model.sites.get(f"L1.{kind}"): Replacement(torch.ones(1, 32), (4,))})
+        for row in range(3)
+        for kind in ("attn", "mlp")
+    ]
+    results = run_all(runner, jobs)
+    assert reason in (runner.reason or "")
+    assert runner.rows_run - runner.rows_from_middle == len(jobs)
+    for job, logits in zip(jobs, results, strict=True):
+        assert relative_error(logits, runner.run_plain(job)) <= 5e-6
+
+
+def test_replacements_that_do_not_fit_are_refused(planting):
+    model = Model.wrap(make("gpt2"))
+    calls, _ = calls_of(planting, model, "left")
+    runner = BatchedRunner(model, calls, -1, 64)
+    tap = model.sites.get("L1.mlp")
+    for values, positions in ((torch.ones(TOKENS, 32), None), (torch.ones(1, 31), None), (torch.ones(1, 32), (8,))):
+        with pytest.raises(InterventionError, match=r"L1\.mlp"):
+            run_all(runner, [Job(0, 1, {tap: Replacement(values, positions)})])
+
+
+def test_a_limit_on_memory_makes_passes_smaller_and_changes_no_result(planting, monkeypatch):
+    model = Model.wrap(make("llama"))
+    calls, recording = calls_of(planting, model, "left")
+    jobs = random_jobs(model, recording, 40)
+    free = BatchedRunner(model, calls, -1, 64)
+    monkeypatch.setenv("MODEL_FORENSICS_MAX_MEMORY", "40kB")
+    tight = BatchedRunner(model, calls, -1, 64)
+    assert tight.memory.limit == 40_000
+    assert max(map(len, tight.batches(jobs))) < max(map(len, free.batches(jobs)))
+    for a, b in zip(run_all(free, jobs), run_all(tight, jobs), strict=True):
+        assert relative_error(a, b) <= 5e-6
+    whole = BatchedRunner(model, calls, -1, 64, shortcut=False)
+    assert max(map(len, whole.batches(jobs))) < len(jobs)
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "0", "8 GiB RAM"])
+def test_a_limit_that_is_no_size_is_refused(monkeypatch, text):
+    monkeypatch.setenv("MODEL_FORENSICS_MAX_MEMORY", text)
+    with pytest.raises(ConfigError, match="MODEL_FORENSICS_MAX_MEMORY"):
+        stated_limit()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("", None), ("1000", 1000), ("1.5 GB", 1_500_000_000), ("8GiB", 2**33), ("2k", 2000)]
+)
+def test_sizes(monkeypatch, text, size):
+    monkeypatch.setenv("MODEL_FORENSICS_MAX_MEMORY", text)
+    assert stated_limit() == size
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+@pytest.mark.parametrize("shortcut", [True, False])
+def test_out_of_memory_halves_the_batch_until_it_fits(planting, monkeypatch, error, shortcut):
+    model = Model.wrap(make("gpt2"))
+    calls, recording = calls_of(planting, model, "left")
+    jobs = random_jobs(model, recording, 16)
+    expected = run_all(BatchedRunner(model, calls, -1, 64), jobs)
+    runner = BatchedRunner(model, calls, -1, 64, shortcut=shortcut)
+    sizes = []
+
+    def short_of_memory(module, inputs, output):
+        rows = output.shape[0]
+        sizes.append(rows)
+        if rows > 3:
+            raise error
+
+    run_all(runner, [Job(0, 0, {})])
+    with model.module.transformer.ln_f.register_forward_hook(short_of_memory):
+        found = run_all(runner, jobs)
+    assert runner.memory.halvings > 0
+    assert max(sizes) > 3
+    for a, b in zip(expected, found, strict=True):
+        assert relative_error(a, b) <= 5e-6
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(planting):
+    model = Model.wrap(make("gpt2"))
+    calls, recording = calls_of(planting, model, "left")
+    jobs = random_jobs(model, recording, 4)
+    runner = BatchedRunner(model, calls, -1, 64)
+    run_all(runner, jobs)
+
+    def broken(module, inputs, output):
+        raise RuntimeError("something else")
+
+    with model.module.transformer.ln_f.register_forward_hook(broken), pytest.raises(RuntimeError, match="else"):
+        run_all(runner, jobs)
+    assert runner.memory.halvings == 0
