@@ -193,7 +193,7 @@ def test_a_model_that_cannot_run_from_the_middle_says_why_and_runs_whole(plantin
     ]
     results = run_all(runner, jobs)
     assert reason in (runner.reason or "")
-    assert runner.rows_run - runner.rows_from_middle == len(jobs)
+    assert runner.rows_run - runner.rows_from_middle == len(jobs) + (0 if build is hooked_block else 3)
     for job, logits in zip(jobs, results, strict=True):
         assert relative_error(logits, runner.run_plain(job)) <= 5e-6
 
@@ -278,3 +278,53 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(planting):
     with model.module.transformer.ln_f.register_forward_hook(broken), pytest.raises(RuntimeError, match="else"):
         run_all(runner, jobs)
     assert runner.memory.halvings == 0
+
+
+def bert(labels: int = 4) -> torch.nn.Module:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    return BertForSequenceClassification(BertConfig(**sizes, intermediate_size=48, num_labels=labels)).eval()
+
+
+def vit() -> torch.nn.Module:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+    torch.manual_seed(0)
+    return ViTForImageClassification(ViTConfig(**sizes, image_size=8, patch_size=4, num_labels=4)).eval()
+
+
+@pytest.mark.parametrize("build", [bert, vit])
+def test_encoders_run_without_the_blocks_before_the_first_edit(planting, build):
+    model = Model.wrap(build())
+    random = np.random.default_rng(0)
+    call = {"pixel_values": random.normal(size=(3, 3, 8, 8)).astype(np.float32)}
+    if build is bert:
+        call = {"input_ids": random.integers(1, VOCABULARY, (3, 6)), "attention_mask": np.ones((3, 6), np.int64)}
+        call["attention_mask"][1, 4:] = 0
+    recording = planting.record(model, [call], name="inc", failure=Failure.label(wrong=[0]), sites=[])
+    runner = BatchedRunner(model, Calls(recording, "cpu"), -1, 3)
+    jobs = [
+        Job(0, row, {model.sites.get(f"L{layer}.{kind}"): Replacement(torch.ones(1, features))})
+        for row in range(3)
+        for layer in range(3)
+        for kind, features in (("attn", 32), ("head1", 8), ("mlp", 32), ("resid", 32))
+    ]
+    ran = []
+    handles = [
+        model.module.get_submodule(f"{tap.module}").register_forward_hook(
+            lambda _module, _inputs, _output, layer=tap.layer: ran.append(layer)
+        )
+        for tap in model.sites.taps
+        if tap.kind == "mlp"
+    ]
+    results = run_all(runner, jobs)
+    for handle in handles:
+        handle.remove()
+    assert "half by half" in (runner.reason or "")
+    assert ran.count(2) == 13, "12 batches and the run that is kept"
+    assert (ran.count(0), ran.count(1)) == (5, 9), "blocks before the first edit of a batch did not run"
+    for job, logits in zip(jobs, results, strict=True):
+        assert relative_error(logits, runner.run_plain(job)) <= 5e-6

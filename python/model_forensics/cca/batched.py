@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from model_forensics.cca.jobs import (
 )
 from model_forensics.cca.memory import Memory
 from model_forensics.cca.shortcut import Shortcut
+from model_forensics.cca.whole import WholeForwards
 from model_forensics.errors import InterventionError, ModelError
 from model_forensics.models import Model, Tap, hooks
 from model_forensics.models import rows as model_rows
@@ -84,8 +86,9 @@ class BatchedRunner:
     def __init__(self, model: Model, calls: Calls, position: int, max_rows: int, *, shortcut: bool = True) -> None:
         """
         Args:
-            max_rows: rows of all tokens in one forward; of rows that are run at fewer tokens, more. 1: each alone.
-            shortcut: False runs whole forwards only.
+            max_rows: rows of all tokens in one forward; of rows that are run at fewer tokens, up to four times as many,
+                unless it is 1.
+            shortcut: False runs every block in every forward.
         """
         self.model = model
         self.calls = calls
@@ -93,11 +96,12 @@ class BatchedRunner:
         self.max_rows = max_rows
         self.memory = Memory(model.device)
         self._shortcut = Shortcut(model, calls, position) if shortcut else None
+        self._whole = WholeForwards(model, calls) if shortcut else None
         self._forward_rows = 0
 
     @property
     def rows_run(self) -> int:
-        return self._forward_rows + self.rows_from_middle
+        return self._forward_rows + self.rows_from_middle + (0 if self._whole is None else self._whole.rows_run)
 
     @property
     def rows_from_middle(self) -> int:
@@ -120,6 +124,9 @@ class BatchedRunner:
                 yield from ([members[i] for i in group] for group in groups)
             else:
                 size = self._most_rows(jobs[members[0]].call)
+                if self._whole is not None:  # those that need the first blocks together
+                    first = [self._whole.first(jobs[i]) for i in members]
+                    members = [i for _, i in sorted(zip(first, members, strict=True))]  # noqa: PLW2901
                 yield from (members[start : start + size] for start in range(0, len(members), size))
 
     def run(self, jobs: Sequence[Job]) -> list[Logits]:
@@ -143,7 +150,8 @@ class BatchedRunner:
 
     def _run_whole(self, jobs: Sequence[Job]) -> list[Logits]:
         call = self.calls[jobs[0].call].take([job.row for job in jobs])
-        return self._forward(call, batch_edits(list(enumerate(jobs)), call.mask))
+        with nullcontext() if self._whole is None else self._whole.skipping(jobs):
+            return self._forward(call, batch_edits(list(enumerate(jobs)), call.mask))
 
     def run_plain(self, job: Job, copies: int = 1) -> Logits:
         """The same row alone in its batch, each site overwritten by one simple hook.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from model_forensics.errors import ConfigError
 from model_forensics.models import Model
-from model_forensics.models.middle import BaseRun
 
 VARIABLE = "MODEL_FORENSICS_MAX_MEMORY"
 FREE_SHARE = 0.8
@@ -20,6 +19,11 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Fitting(NamedTuple):
+    rows: int
+    tokens: int  # of all rows together
 
 
 class Memory:
@@ -41,11 +45,15 @@ class Memory:
         self.halvings = 0
         self._most_rows: int | None = None
 
-    def walk_tokens(self, model: Model, base: BaseRun) -> int | None:
-        """Row tokens in one pass from the middle; None without a limit."""
+    def tokens(self, model: Model, tokens: int) -> Fitting | None:
+        """What fits of rows that are run from the middle of a call of so many tokens a row; None without a limit.
+
+        Half of the limit is for what goes through the layers, half for the logits.
+        """
         if self.limit is None:
             return None
-        return max(1, self.limit // bytes_per_token(model, base.tokens))
+        half = self.limit // 2
+        return Fitting(half // logit_bytes(model), max(1, half // bytes_per_token(model, tokens)))
 
     def full_rows(self, model: Model, tokens: int) -> int | None:
         """Rows in one whole forward; None without a limit."""

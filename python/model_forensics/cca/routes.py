@@ -166,25 +166,37 @@ def _only(write: Write, keep: Callable[[Columns], npt.NDArray[np.bool_]]) -> Wri
     return Write(write.tap, write.columns[kept], values)
 
 
-def grouped(routes: Sequence[Route], budget: Callable[[int, int], bool], overhead: int) -> list[list[int]]:
-    """Indices of routes that share a pass: similar first tokens, so that little is run in vain.
+def batched(routes: Sequence[Route], most_rows: int, most_tokens: int) -> list[list[int]]:
+    """Indices of routes in batches of similar ones: at most so many rows, and tokens of all rows together."""
+    batches: list[list[int]] = []
+    tokens = 0
+    for index in _ordered(routes):
+        size = routes[index].stop - routes[index].start
+        if not batches or len(batches[-1]) == most_rows or tokens + size > most_tokens:
+            batches.append([])
+            tokens = 0
+        batches[-1].append(index)
+        tokens += size
+    return batches
+
+
+def passes(routes: Sequence[Route], overhead: int) -> list[list[int]]:
+    """Indices of routes that go through the layers together, at the tokens of the longest of them.
 
     Args:
-        budget: whether so many rows of so many tokens fit.
-        overhead: tokens that cost as much to run as a pass costs by itself.
+        overhead: tokens that cost as much to run as a pass costs by itself; fewer are run in vain to save a pass.
     """
-    order = sorted(range(len(routes)), key=lambda i: (-routes[i].start, routes[i].entry))
     groups: list[list[int]] = []
-    start, stop, wasted = 0, 0, 0
-    for index in order:
-        route = routes[index]
-        if groups:
-            further = len(groups[-1]) * (start - route.start)
-            tokens = max(stop, route.stop) - route.start
-            if wasted + further <= overhead and budget(len(groups[-1]) + 1, tokens):
-                groups[-1].append(index)
-                start, stop, wasted = route.start, max(stop, route.stop), wasted + further
-                continue
-        groups.append([index])
-        start, stop, wasted = route.start, route.stop, 0
+    start, wasted = 0, 0
+    for index in _ordered(routes):
+        further = len(groups[-1]) * (start - routes[index].start) if groups else 0
+        if not groups or wasted + further > overhead:
+            groups.append([])
+            further = wasted = 0
+        groups[-1].append(index)
+        start, wasted = routes[index].start, wasted + further
     return groups
+
+
+def _ordered(routes: Sequence[Route]) -> list[int]:
+    return sorted(range(len(routes)), key=lambda i: (-routes[i].start, routes[i].entry))

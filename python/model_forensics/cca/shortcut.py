@@ -11,14 +11,17 @@ import torch
 from model_forensics.cca.calls import Calls
 from model_forensics.cca.jobs import Job, Logits, relative_error, tolerance
 from model_forensics.cca.memory import Memory
-from model_forensics.cca.routes import Route, Router, grouped
+from model_forensics.cca.routes import Route, Router, batched, passes
 from model_forensics.cca.walk import Walk
 from model_forensics.models import Model
 from model_forensics.models.decoder import find_decoder
 from model_forensics.models.middle import BaseRun, CannotReplay
 
-OVERHEAD_TOKENS = 128
-"""A pass over the layers costs about as much again as so many tokens: it reads all weights."""
+OVERHEAD_TOKENS = {"cpu": 24}
+"""A pass over the layers costs about as much again as so many tokens; measured on two CPU cores."""
+DEVICE_OVERHEAD_TOKENS = 2048
+SHORT_ROWS = 4
+"""Rows of few tokens may be so many times as many as whole ones: each still has a whole row of logits."""
 KEPT_CALLS = 4
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -51,21 +54,21 @@ class Shortcut:
         return all(router.knows(tap) for tap in job.edits) and self._base(job.call) is not None
 
     def groups(self, jobs: Sequence[Job], max_rows: int, memory: Memory) -> list[list[int]]:
-        """Indices of jobs of one call that share a pass.
+        """Indices of jobs of one call that are run at once.
 
         Args:
-            max_rows: rows of all tokens in one pass; of rows that are run at fewer tokens, more.
+            max_rows: rows of all tokens; of rows that are run at fewer tokens, up to `SHORT_ROWS` times as many.
         """
         base = self._base(jobs[0].call)
         assert base is not None, "serves() was asked first"
         routes = [self._router(job.call).route(job) for job in jobs]
-        limit = memory.walk_tokens(self._model, base)
-
-        def budget(rows: int, tokens: int) -> bool:
-            most = max_rows * base.tokens if max_rows > 1 else tokens
-            return rows * tokens <= (most if limit is None else min(most, limit))
-
-        return grouped(routes, budget, OVERHEAD_TOKENS)
+        most_rows = 1 if max_rows == 1 else SHORT_ROWS * max_rows
+        most_tokens = max_rows * base.tokens
+        limit = memory.tokens(self._model, base.tokens)
+        if limit is not None:
+            most_rows = min(most_rows, max(1, limit.rows))
+            most_tokens = min(most_tokens, limit.tokens)
+        return batched(routes, most_rows, most_tokens)
 
     def run(self, jobs: Sequence[Job]) -> list[Logits]:
         """[classes] float64 at the scored position of each job; all of one call.
@@ -85,9 +88,14 @@ class Shortcut:
         return [results[i] for i in range(len(jobs))]
 
     def _walk(self, base: BaseRun, routes: Sequence[Route]) -> list[Logits]:
+        overhead = OVERHEAD_TOKENS.get(self._model.device.type, DEVICE_OVERHEAD_TOKENS)
+        groups = passes(routes, overhead)
         with torch.no_grad():
-            logits = Walk(self._model, base, routes).run()
-        return list(logits.to(torch.float64).cpu().numpy())
+            final = torch.cat([Walk(self._model, base, [routes[i] for i in group]).run() for group in groups])
+            logits = base.decoder.logits(final[:, None])[:, 0].to(torch.float64).cpu().numpy()
+        order = [i for group in groups for i in group]
+        results = dict(zip(order, logits, strict=True))
+        return [results[i] for i in range(len(routes))]
 
     def _router(self, call: int) -> Router:
         if call not in self._routers:

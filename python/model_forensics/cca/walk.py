@@ -15,8 +15,8 @@ from model_forensics.cca.routes import Route, Write
 from model_forensics.models import Model, hooks
 from model_forensics.models.middle import BaseRun, Selection
 
-CHUNK_TOKENS = {"cpu": 512}
-"""Tokens that go through a half at once: on a CPU the MLP's intermediate values should stay in its cache."""
+CHUNK_TOKENS = {"cpu": 1024}
+"""Tokens that go through a half at once: on a CPU the intermediate values should stay in its last cache."""
 DEVICE_CHUNK_TOKENS = 16384
 
 
@@ -38,7 +38,7 @@ class Walk:
         self._chunks: dict[int, list[tuple[slice, Selection]]] = {}
 
     def run(self) -> Tensor:
-        """[routes, classes]: logits at the scored token of each, in the order that was given."""
+        """[routes, features]: the residual stream after the last block, at the scored token of each, in their order."""
         walking = sum(route.entry < 2 * self._layers for route in self._routes)
         first = self._base.states[0]
         hidden = first.new_empty(walking, self._stop - self._start, first.shape[2])
@@ -51,13 +51,13 @@ class Walk:
                 hidden = hidden[torch.arange(walking), self._scored(self._routes[:walking]) - self._start][:, None]
             hidden = hidden.to(self._base.states[2 * layer + 1].device)
             self._transform(layer, hidden[:active], self._start if layer < self._layers - 1 else None)
-        logits = self._finish(hidden, walking)
+        final = self._finish(hidden, walking)
         back = torch.empty(len(self._order), dtype=torch.int64)
         back[torch.tensor(self._order)] = torch.arange(len(self._order))
-        return logits[back.to(logits.device)]
+        return final[back.to(final.device)]
 
     def _finish(self, hidden: Tensor, walking: int) -> Tensor:
-        """The unembedding at the scored tokens of all rows, those that only now enter included."""
+        """The scored tokens of all rows, those that only now enter included."""
         last = self._base.states[-1]
         late = self._routes[walking:]
         final = last.new_empty(len(self._routes), 1, last.shape[2])
@@ -67,7 +67,7 @@ class Walk:
             final[walking:, 0] = last[rows, self._scored(late).to(last.device)]
             self._bring(final[walking:], late, None)
         self._write_states(final, self._routes, 2 * self._layers, None)
-        return self._base.decoder.logits(final)[:, 0]
+        return final[:, 0]
 
     def _scored(self, routes: Sequence[Route]) -> Tensor:
         return torch.tensor([route.stop - 1 for route in routes])
