@@ -318,6 +318,17 @@ class Replay(Frozen):
     failing: int  # samples that fail on replay
 
 
+class Execution(Frozen):
+    """How sets were run: together with threads and machine, what bit-for-bit equal results take."""
+
+    from_middle: bool  # rows start at the first half of a layer and the first token that they change
+    reason: str | None  # why not, where they do not
+    rows_from_middle: int  # rows that did not run the whole model, runs that they start from included
+    max_batch_rows: int
+    memory_limit: int | None  # bytes that one batch was planned for; null where nothing stated any
+    halvings: int  # batches that ran out of memory and were split
+
+
 class SearchSpent(Frozen):
     strategy: str
     pool: tuple[str, ...]  # sites that were candidates
@@ -326,6 +337,7 @@ class SearchSpent(Frozen):
     self_check_max_error: float  # fast against plain hooks, relative to the largest logit
     timed_out: bool
     seed: int
+    execution: Execution | None = None
 
 
 class CausalResult(Frozen):

@@ -12,12 +12,12 @@ from scipy import stats
 from model_forensics.cca.batched import BatchedRunner, Job, Replacement, relative_error, write_rows
 from model_forensics.cca.calls import Call, Calls, fingerprint
 from model_forensics.cca.evidence import BenignEffects, clopper_pearson, group_interval
-from model_forensics.cca.executor import Executor
+from model_forensics.cca.executor import Executor, residual
 from model_forensics.cca.pool import Candidate, Sources, replaced_bits
 from model_forensics.cca.replay import Case
 from model_forensics.cca.restoration import Explained
 from model_forensics.errors import InterventionError, ModelError
-from model_forensics.failure import Failure
+from model_forensics.failure import Failure, kl_bits
 from model_forensics.models import Model, rows
 from model_forensics.types import Intervention
 
@@ -246,3 +246,29 @@ def test_nothing_is_explained_without_forensics(plant):
     explained = Explained(planted.broken, Calls(planted.incident, "cpu"), Sources(None, None, {}), None)
     assert explained.share([]) is None
     assert explained.rows_run == 0
+
+
+def test_distances_from_the_donor_are_those_of_the_failure_module():
+    random = np.random.default_rng(0)
+    failed, donor, logits = random.normal(size=(3, 50)) * 4
+    case = Case(0, "g", Failure.token(wrong=[1]), failed, 1.0, donor=donor)
+    assert case.bits_from_donor(logits) == kl_bits(donor, logits)
+    assert residual(case, logits) == kl_bits(donor, logits) / kl_bits(donor, failed)
+    assert residual(case, donor) == 0.0
+    broken = Case(0, "g", Failure.token(wrong=[1]), np.full(50, np.nan), 1.0, donor=donor)
+    assert residual(broken, logits) == kl_bits(donor, logits)
+
+
+def test_the_record_says_how_sets_were_run(plant):
+    planted = plant(1, "mlp")
+    job = Job(0, 0, {planted.broken.sites.get("L1.mlp"): Replacement(torch.zeros(1, 32))})
+    fast = BatchedRunner(planted.broken, Calls(planted.incident, "cpu"), -1, 64)
+    whole = BatchedRunner(planted.broken, Calls(planted.incident, "cpu"), -1, 64, shortcut=False)
+    for runner in (fast, whole):
+        runner.run([job])
+    assert fast.execution.from_middle
+    assert fast.execution.reason is None
+    assert fast.execution.rows_from_middle > 1
+    assert not whole.execution.from_middle
+    assert whole.execution.reason is not None
+    assert whole.execution.rows_from_middle == 0

@@ -25,6 +25,7 @@ from model_forensics.cca.whole import WholeForwards
 from model_forensics.errors import InterventionError, ModelError
 from model_forensics.models import Model, Tap, hooks
 from model_forensics.models import rows as model_rows
+from model_forensics.types import Execution
 
 __all__ = [
     "TOLERANCE",
@@ -110,8 +111,20 @@ class BatchedRunner:
 
     @property
     def reason(self) -> str | None:
-        """Why jobs are run in whole forwards; None where the shortcut serves the model."""
-        return "the shortcut is switched off" if self._shortcut is None else self._shortcut.reason
+        """Why jobs are run in whole forwards; None where rows are run from the middle."""
+        return "running from the middle is switched off" if self._shortcut is None else self._shortcut.reason
+
+    @property
+    def execution(self) -> Execution:
+        """What was done until now, for the record."""
+        return Execution(
+            from_middle=self.reason is None,
+            reason=self.reason,
+            rows_from_middle=self.rows_from_middle,
+            max_batch_rows=self.max_rows,
+            memory_limit=self.memory.limit,
+            halvings=self.memory.halvings,
+        )
 
     def batches(self, jobs: Sequence[Job]) -> Iterator[list[int]]:
         """Indices of jobs that share a forward: of one call each."""

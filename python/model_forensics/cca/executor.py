@@ -12,7 +12,7 @@ from model_forensics.cca.batched import BatchedRunner, Job, Logits, relative_err
 from model_forensics.cca.pool import Candidate, Sources
 from model_forensics.cca.replay import Case
 from model_forensics.errors import ModelError
-from model_forensics.failure import Outcome, kl_bits
+from model_forensics.failure import Outcome
 
 Members = tuple[int, ...]
 """A set as sorted indices into the pool."""
@@ -181,9 +181,8 @@ class Executor:
         A damaged model can amplify rounding: then the row differs by as much from its own copies in a batch of plain
         hooks, where nothing of the fast path takes part and no other row is present. Twice that is allowed.
         """
-        if rows == 1:
-            return self._limit
-        return max(self._limit, 2 * relative_error(self.runner.run_plain(job, copies=rows), plain))
+        copies = min(max(rows, 2), max(self.runner.max_rows, 2))
+        return max(self._limit, 2 * relative_error(self.runner.run_plain(job, copies=copies), plain))
 
     def _outcome(self, members: Members, cases: Sequence[int]) -> SetOutcome:
         return SetOutcome(
@@ -219,5 +218,4 @@ def residual(case: Case, logits: Logits) -> float | None:
         return None
     if not np.isfinite(logits).all():
         return MAX_RESIDUAL
-    before = kl_bits(case.donor, case.failed) if np.isfinite(case.failed).all() else 1.0
-    return min(kl_bits(case.donor, logits) / max(before, 1e-12), MAX_RESIDUAL)
+    return min(case.bits_from_donor(logits) / max(case.failed_distance, 1e-12), MAX_RESIDUAL)

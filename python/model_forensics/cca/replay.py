@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ import torch
 from model_forensics.cca.batched import Logits, relative_error, scored, tolerance
 from model_forensics.cca.calls import Calls, recorded_logits
 from model_forensics.errors import OutputError, UsageError
-from model_forensics.failure import Failure
+from model_forensics.failure import Failure, log_softmax
 from model_forensics.models import Model, Tap, hooks
 from model_forensics.models import rows as model_rows
 from model_forensics.types import Recording, Replay
@@ -51,6 +52,27 @@ class Case:
     reference: Logits | None = None
     donor: Logits | None = None
     donor_score: float | None = None
+
+    @cached_property
+    def donor_log(self) -> Logits:
+        """log softmax of the donor's logits: what every set is compared with, computed once."""
+        assert self.donor is not None
+        return log_softmax(self.donor)
+
+    @cached_property
+    def donor_probability(self) -> Logits:
+        return np.asarray(np.exp(self.donor_log))
+
+    def bits_from_donor(self, logits: Logits) -> float:
+        """KL(softmax(donor) ‖ softmax(logits)) in bits, as `failure.kl_bits` has it; both finite."""
+        p = self.donor_log
+        distance = np.sum(self.donor_probability * (p - log_softmax(logits)))
+        return float(max(0.0, distance / np.log(2)))
+
+    @cached_property
+    def failed_distance(self) -> float:
+        """Bits from the donor's output to the failed one; one bit where that is not finite."""
+        return self.bits_from_donor(self.failed) if np.isfinite(self.failed).all() else 1.0
 
 
 def run_recording(model: Model, calls: Calls, taps: Sequence[Tap], position: int) -> Run:

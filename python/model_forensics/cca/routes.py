@@ -91,7 +91,9 @@ class Router:
         return 2 * self._decoder.layers
 
     def knows(self, tap: Tap) -> bool:
-        """Whether the site is one of the halves' or a block's output."""
+        """Whether the site is one of the halves', a block's output, or the embedding."""
+        if tap.kind == "embed":
+            return tap.module == self._decoder.body.embed
         modules = self._modules.get(tap.kind)
         return modules is not None and tap.layer is not None and modules[tap.layer] == tap.module
 
@@ -114,7 +116,7 @@ class Router:
         for tap, replacement in job.edits.items():
             write = _write(tap, replacement, own)
             half = _half(tap)
-            kept, last = (states, self.end) if tap.kind == "resid" else (branches, self.end - 2)
+            kept, last = (states, self.end) if tap.kind in ("resid", "embed") else (branches, self.end - 2)
             if half >= last:  # past the last attention no token sees another: only the scored one counts
                 write = _only(write, lambda columns: columns == scored)
             else:
@@ -128,7 +130,9 @@ class Router:
 
 
 def _half(tap: Tap) -> int:
-    """The half that computes the site; for a block's output the half after it."""
+    """The half that computes the site; for the embedding and a block's output the half after it."""
+    if tap.kind == "embed":
+        return 0
     assert tap.layer is not None
     return 2 * tap.layer + {"attn": 0, "head": 0, "mlp": 1, "neuron": 1, "resid": 2}[tap.kind]
 

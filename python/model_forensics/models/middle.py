@@ -6,7 +6,7 @@ are the kept run's, and a stand-in for transformers' `Cache` gives them to the m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,6 +105,7 @@ class BaseRun:
     Attributes:
         states: the residual stream before each half and after the last: 2 · layers + 1 tensors [B, T, features].
         logits: what the model returned, [B, T, classes].
+        starts_with_embedding: whether `states[0]` is the embedding's output and nothing was done to it.
     """
 
     def __init__(self, model: Model, decoder: Decoder, inputs: Mapping[str, Tensor]) -> None:
@@ -116,7 +117,8 @@ class BaseRun:
         self.states: list[Tensor] = []
         self._calls: list[_Invocation] = []
         self._past: list[tuple[Tensor, Tensor]] = []
-        with torch.no_grad(), _watch(model.module, decoder, self.states, self._calls):
+        embedded: list[Tensor] = []
+        with torch.no_grad(), _watch(model.module, decoder, self.states, self._calls, embedded):
             self.logits = model.forward(inputs)
         if len(self.states) != len(decoder.halves) + 1 or len(self._calls) != decoder.layers:
             raise CannotReplay("the model does not run each half of each block exactly once")
@@ -124,6 +126,7 @@ class BaseRun:
             raise CannotReplay("the residual stream changes its shape or dtype between halves")
         if not all(bool(state.isfinite().all()) for state in self.states):
             raise CannotReplay("the run holds NaN or Inf, which masked tokens pass on to those that do not see them")
+        self.starts_with_embedding = len(embedded) == 1 and torch.equal(embedded[0], self.states[0])
         self.rows, self.tokens = (int(size) for size in self.states[0].shape[:2])
         everything = Selection(torch.arange(self.rows), 0, self.tokens)
         with torch.no_grad():
@@ -218,8 +221,10 @@ def _check_causal(call: _Invocation, attention: nn.Module, tokens: int) -> None:
 
 
 @contextmanager
-def _watch(module: nn.Module, decoder: Decoder, states: list[Tensor], calls: list[_Invocation]) -> Iterator[None]:
-    """Keeps the residual stream before each half and after the last, and how each attention was called."""
+def _watch(
+    module: nn.Module, decoder: Decoder, states: list[Tensor], calls: list[_Invocation], embedded: list[Tensor]
+) -> Iterator[None]:
+    """Keeps the residual stream before each half and after the last, how each attention was called, the embedding."""
 
     def keep(_module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
         states.append(input_tensor(positional, named, "norm").detach().clone())  # live: it may be changed in place
@@ -228,12 +233,13 @@ def _watch(module: nn.Module, decoder: Decoder, states: list[Tensor], calls: lis
         hidden = input_tensor(positional, named, "attention")
         calls.append(_Invocation(*with_input_tensor(positional, named, hidden.new_empty(0))))  # its place is enough
 
-    def last(_module: nn.Module, _inputs: Sequence[Any], output: Any) -> None:
-        states.append(output_tensor(output, "block").detach().clone())
+    def keep_output(kept: list[Tensor]) -> Callable[[nn.Module, Sequence[Any], Any], None]:
+        return lambda _module, _inputs, output: kept.append(output_tensor(output, "block").detach().clone())
 
     handles = [half.before.register_forward_pre_hook(keep, with_kwargs=True) for half in decoder.halves]
     handles += [half.core.register_forward_pre_hook(called, with_kwargs=True) for half in decoder.halves[::2]]
-    handles.append(module.get_submodule(decoder.blocks[-1]).register_forward_hook(last))
+    handles.append(module.get_submodule(decoder.blocks[-1]).register_forward_hook(keep_output(states)))
+    handles.append(module.get_submodule(decoder.body.embed).register_forward_hook(keep_output(embedded)))
     try:
         yield
     finally:
