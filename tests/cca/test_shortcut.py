@@ -334,3 +334,56 @@ def test_encoders_run_without_the_blocks_before_the_first_edit(planting, build):
     assert (ran.count(0), ran.count(1)) == (5, 9), "blocks before the first edit of a batch did not run"
     for job, logits in zip(jobs, results, strict=True):
         assert relative_error(logits, runner.run_plain(job)) <= 5e-6
+
+
+class EightBit(torch.nn.Module):
+    """A linear layer whose weights are whole numbers: as those of quantised models, no parameter."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        scale = linear.weight.detach().abs().amax(dim=1, keepdim=True) / 127
+        self.register_buffer("scale", scale)
+        self.register_buffer("weight", (linear.weight.detach() / scale).round().to(torch.int8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(x, self.weight.to(x.dtype) * self.scale)
+
+
+def test_quantised_layers_run_as_they_are(planting):
+    module = make("llama")
+    for layer in module.model.layers:
+        for part in (layer.self_attn, layer.mlp):
+            for name, linear in list(part.named_children()):
+                if isinstance(linear, torch.nn.Linear):
+                    setattr(part, name, EightBit(linear))
+    model = Model.wrap(module)
+    calls, recording = calls_of(planting, model, "left")
+    runner = BatchedRunner(model, calls, -1, 16)
+    jobs = random_jobs(model, recording, 12)
+    results = run_all(runner, jobs)
+    assert runner.reason is None, runner.reason
+    for job, logits in zip(jobs, results, strict=True):
+        assert relative_error(logits, runner.run_plain(job)) <= 5e-6
+    assert module.model.layers[0].mlp.up_proj.weight.dtype == torch.int8
+
+
+def test_a_damaged_model_that_amplifies_rounding_is_still_run_from_the_middle(planting):
+    """Its own copies in a batch differ by more than the type's tolerance, and so may the proof."""
+    module = make("llama")
+    inner = module.model.layers[1].mlp.forward
+    module.model.layers[1].mlp.forward = lambda x: inner(x) * (1 + 1e-4 * (x.shape[0] > 1 or x.shape[1] < TOKENS))
+    model = Model.wrap(module)
+    calls, _ = calls_of(planting, model, None, rows=1)
+    runner = BatchedRunner(model, calls, -1, 16)
+    runner.run([Job(0, 0, {model.sites.get("L1.attn"): Replacement(torch.ones(1, 32))})])
+    assert runner.reason is None, runner.reason
+
+
+def test_short_rows_may_be_more_but_not_without_end(planting):
+    model = Model.wrap(make("gpt2"))
+    calls, _ = calls_of(planting, model, None)
+    tap = model.sites.get("L0.mlp")
+    jobs = [Job(0, 0, {tap: Replacement(torch.full((1, 32), float(i)), (TOKENS - 1,))}) for i in range(100)]
+    assert max(map(len, BatchedRunner(model, calls, -1, 5).batches(jobs))) == 20
+    assert max(map(len, BatchedRunner(model, calls, -1, 1).batches(jobs))) == 1

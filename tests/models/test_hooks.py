@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from model_forensics.errors import InterventionError, ModelError
+from model_forensics.errors import InterventionError, ModelError, UnknownSite
 from model_forensics.models import Model, hooks
 
 FAMILIES = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "bert", "vit")
@@ -176,3 +176,23 @@ def test_half_precision_edits_are_cast_to_the_sites_dtype(build, example):
         edited = model.forward(example("llama"))
     assert torch.equal(edited, model.forward(example("llama")))
     assert edited.dtype == torch.bfloat16
+
+
+def test_writes_change_values_in_place_and_leave_nothing(build, example):
+    model = Model.wrap(build("llama"))
+    inputs = example("llama")
+    plain = model.forward(inputs)
+    tap = model.sites.get("L1.mlp")
+    head = model.sites.get("L1.head1")
+
+    def zero_head(value):
+        value[..., head.start : head.stop] = 0
+
+    with hooks.edit(model.module, {tap: torch.zeros_like, head: torch.zeros_like}):
+        expected = model.forward(inputs)
+    with hooks.write(model.module, {(tap.module, "output"): lambda v: v.zero_(), (head.module, "input"): zero_head}):
+        assert torch.equal(model.forward(inputs), expected)
+    assert torch.equal(model.forward(inputs), plain)
+    assert count_hooks(model.module) == 0
+    with pytest.raises(UnknownSite), hooks.write(model.module, {("nowhere", "output"): lambda v: None}):
+        pass

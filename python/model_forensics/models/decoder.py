@@ -105,12 +105,12 @@ def find_decoder(module: nn.Module) -> Decoder | str:
 
 def _halves(block: nn.Module | None, known: Sequence[Branches]) -> list[Half] | str:
     assert block is not None, "find_body names modules that exist"
-    parts = {name for name, part in block.named_children() if any(True for _ in part.parameters())}
+    children = dict(block.named_children())
+    weighted = {name for name, part in children.items() if any(True for _ in part.parameters())}
     for branches in known:
-        if branches.modules() == parts:
-            found = {name: block.get_submodule(name) for name in parts}
+        if weighted <= branches.modules() <= children.keys():  # weights of a quantised part may be no parameters
             return [
-                Half(found[before], found[core], None if after is None else found[after])
+                Half(children[before], children[core], None if after is None else children[after])
                 for before, core, after in (branches.attention, branches.mlp)
             ]
-    return f"parts {', '.join(sorted(parts))} are not those of a known block"
+    return f"parts {', '.join(sorted(weighted))} are not those of a known block"
