@@ -17,19 +17,22 @@ def base_of(build, example, family):
     model = Model.wrap(build(family))
     decoder = find_decoder(model.module)
     assert not isinstance(decoder, str), decoder
-    return model, BaseRun(model, decoder, example(family))
+    inputs = example(family)
+    return model, BaseRun(model, decoder, inputs, torch.tensor([6, 3]))
 
 
 @pytest.mark.parametrize("family", CAUSAL)
 def test_halves_lead_from_each_kept_state_to_the_next(family, build, example):
-    _, base = base_of(build, example, family)
+    model, base = base_of(build, example, family)
     rows = Selection(torch.arange(base.rows), 0, base.tokens)
     with torch.no_grad():
         for layer in range(base.decoder.layers):
             before, between, after = base.states[2 * layer : 2 * layer + 3]
             assert torch.equal(before + base.attend(layer, before, rows), between)
             assert torch.equal(between + base.transform(layer, between), after)
-        assert torch.equal(base.decoder.logits(base.states[-1]), base.logits)
+        logits = base.decoder.logits(base.states[-1])
+        assert torch.equal(logits, model.forward(example(family)))
+        assert torch.equal(logits[[0, 1], [6, 3]], base.logits)
 
 
 @pytest.mark.parametrize("family", CAUSAL)
@@ -71,7 +74,7 @@ def test_unknown_arguments_of_the_attention_are_refused(build, example):
 
     model.module.model.layers[2].self_attn.register_forward_pre_hook(with_bias, with_kwargs=True)
     with pytest.raises(CannotReplay, match="position_bias"):
-        BaseRun(model, decoder, example("llama"))
+        BaseRun(model, decoder, example("llama"), torch.tensor([6, 6]))
 
 
 def test_past_keys_come_before_the_own_ones():

@@ -34,12 +34,20 @@ class Past:
         seen: what the attention computed itself, (keys, values), each [rows, heads, tokens, features].
     """
 
-    def __init__(self, keys: Tensor | None = None, values: Tensor | None = None) -> None:
+    def __init__(self, keys: Tensor | None = None, values: Tensor | None = None, *, behind: Any = None) -> None:
+        """
+        Args:
+            behind: a cache of the model's own, which is asked in turn, so that a run that is watched has the same bits.
+        """
         self._earlier = None if keys is None or values is None else (keys, values)
+        self._behind = behind
         self.seen: tuple[Tensor, Tensor] | None = None
 
-    def update(self, keys: Tensor, values: Tensor, *_args: object, **_kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         self.seen = keys, values
+        if self._behind is not None:
+            self.seen = self._behind.update(keys, values, *args, **kwargs)
+            return self.seen
         if self._earlier is None:
             return keys, values
         return _joined(self._earlier[0], keys), _joined(self._earlier[1], values)
@@ -104,22 +112,25 @@ class BaseRun:
 
     Attributes:
         states: the residual stream before each half and after the last: 2 · layers + 1 tensors [B, T, features].
-        logits: what the model returned, [B, T, classes].
+        logits: what the model returned at the scored tokens, [B, classes].
         starts_with_embedding: whether `states[0]` is the embedding's output and nothing was done to it.
     """
 
-    def __init__(self, model: Model, decoder: Decoder, inputs: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: Model, decoder: Decoder, inputs: Mapping[str, Tensor], scored: Tensor) -> None:
         """
+        Args:
+            scored: [B] int64, the token of each row whose logits are kept.
+
         Raises:
             CannotReplay: the attention takes arguments that are not known, or is not causal; NaN or Inf in the run.
         """
         self.decoder = decoder
         self.states: list[Tensor] = []
         self._calls: list[_Invocation] = []
-        self._past: list[tuple[Tensor, Tensor]] = []
         embedded: list[Tensor] = []
-        with torch.no_grad(), _watch(model.module, decoder, self.states, self._calls, embedded):
-            self.logits = model.forward(inputs)
+        pasts: list[Past] = []
+        with torch.no_grad(), _watch(model.module, decoder, self.states, self._calls, pasts, embedded):
+            logits = model.forward(inputs)
         if len(self.states) != len(decoder.halves) + 1 or len(self._calls) != decoder.layers:
             raise CannotReplay("the model does not run each half of each block exactly once")
         if len({(state.dtype, state.shape) for state in self.states}) > 1 or self.states[0].ndim != 3:
@@ -128,20 +139,12 @@ class BaseRun:
             raise CannotReplay("the run holds NaN or Inf, which masked tokens pass on to those that do not see them")
         self.starts_with_embedding = len(embedded) == 1 and torch.equal(embedded[0], self.states[0])
         self.rows, self.tokens = (int(size) for size in self.states[0].shape[:2])
-        everything = Selection(torch.arange(self.rows), 0, self.tokens)
-        with torch.no_grad():
-            for layer in range(decoder.layers):
-                _check_causal(self._calls[layer], decoder.halves[2 * layer].core, self.tokens)
-                past = Past()
-                self._run_attention(layer, self.states[2 * layer], everything, past)
-                if past.seen is None or past.seen[0].shape[2] != self.tokens:
-                    raise CannotReplay("the attention does not pass its keys and values to a cache")
-                self._past.append(past.seen)
-
-    @property
-    def bytes(self) -> int:
-        kept = [*self.states, self.logits, *(tensor for pair in self._past for tensor in pair)]
-        return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+        self.logits = logits[torch.arange(self.rows, device=logits.device), scored.to(logits.device)]
+        for layer, call in enumerate(self._calls):
+            _check_causal(call, decoder.halves[2 * layer].core, self.tokens)
+        self._past = [past.seen for past in pasts if past.seen is not None]
+        if [keys.shape[2] for keys, _ in self._past] != [self.tokens] * decoder.layers:
+            raise CannotReplay("the attention does not pass its keys and values to a cache")
 
     def attend(self, layer: int, hidden: Tensor, chosen: Selection) -> Tensor:
         """What the attention half adds to residual states [R, stop − start, features] of the chosen rows and tokens."""
@@ -160,8 +163,6 @@ class BaseRun:
         half = self.decoder.halves[2 * layer]
         call = self._calls[layer]
         named = {name: self._argument(name, value, layer, chosen, past) for name, value in call.named.items()}
-        if not any(name in named for name in _CACHES):
-            named[_CACHES[0]] = past
         positional, named = with_input_tensor(call.positional, named, output_tensor(half.before(hidden), ""))
         return half.finish(output_tensor(half.core(*positional, **named), ""))
 
@@ -222,16 +223,28 @@ def _check_causal(call: _Invocation, attention: nn.Module, tokens: int) -> None:
 
 @contextmanager
 def _watch(
-    module: nn.Module, decoder: Decoder, states: list[Tensor], calls: list[_Invocation], embedded: list[Tensor]
+    module: nn.Module,
+    decoder: Decoder,
+    states: list[Tensor],
+    calls: list[_Invocation],
+    pasts: list[Past],
+    embedded: list[Tensor],
 ) -> Iterator[None]:
-    """Keeps the residual stream before each half and after the last, how each attention was called, the embedding."""
+    """Keeps the residual stream before each half and after the last, how each attention was called, its keys and
+    values, and the embedding."""
 
     def keep(_module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
         states.append(input_tensor(positional, named, "norm").detach().clone())  # live: it may be changed in place
 
-    def called(_module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def called(
+        _module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         hidden = input_tensor(positional, named, "attention")
+        cache = _cache(named)
+        pasts.append(Past(behind=named.get(cache)))
+        named = {**named, cache: pasts[-1]}
         calls.append(_Invocation(*with_input_tensor(positional, named, hidden.new_empty(0))))  # its place is enough
+        return positional, named
 
     def keep_output(kept: list[Tensor]) -> Callable[[nn.Module, Sequence[Any], Any], None]:
         return lambda _module, _inputs, output: kept.append(output_tensor(output, "block").detach().clone())
@@ -245,3 +258,8 @@ def _watch(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _cache(named: Mapping[str, Any]) -> str:
+    """The name under which this version of transformers passes a cache."""
+    return next((name for name in _CACHES if name in named), _CACHES[0])
