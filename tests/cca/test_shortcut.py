@@ -8,7 +8,7 @@ import torch
 
 from model_forensics.cca.batched import BatchedRunner, Job, Replacement, relative_error, tolerance
 from model_forensics.cca.calls import Calls
-from model_forensics.cca.memory import stated_limit
+from model_forensics.cca.memory import Kept, stated_limit
 from model_forensics.errors import ConfigError, InterventionError
 from model_forensics.failure import Failure
 from model_forensics.models import Model
@@ -387,3 +387,33 @@ def test_short_rows_may_be_more_but_not_without_end(planting):
     jobs = [Job(0, 0, {tap: Replacement(torch.full((1, 32), float(i)), (TOKENS - 1,))}) for i in range(100)]
     assert max(map(len, BatchedRunner(model, calls, -1, 5).batches(jobs))) == 20
     assert max(map(len, BatchedRunner(model, calls, -1, 1).batches(jobs))) == 1
+
+
+def test_kept_runs_stay_within_their_limit_and_the_last_one_always():
+    class Item:
+        bytes = 10
+
+    kept = Kept(limit=25)
+    items = [Item() for _ in range(4)]
+    for call in (0, 1):
+        kept.put(call, items[call])
+    assert kept.get(0) is items[0]
+    kept.put(2, items[2])
+    assert kept.get(1) is None, "the one that was not used for longest"
+    assert kept.get(0) is items[0]
+    items[3].bytes = 100
+    kept.put(3, items[3])
+    assert [kept.get(call) for call in range(4)] == [None, None, None, items[3]]
+
+
+def test_a_call_is_run_and_proven_once(planting):
+    model = Model.wrap(make("llama"))
+    random = np.random.default_rng(1)
+    calls = [{"input_ids": random.integers(1, VOCABULARY, (1, TOKENS))} for _ in range(6)]
+    recording = planting.record(model, calls, name="inc", failure=Failure.token(wrong=[1]), sites=[])
+    runner = BatchedRunner(model, Calls(recording, "cpu"), -1, 16)
+    tap = model.sites.get("L0.mlp")
+    jobs = [Job(i % 6, 0, {tap: Replacement(torch.full((1, 32), float(i)))}) for i in range(24)]
+    for _ in range(2):
+        run_all(runner, jobs)
+    assert runner.rows_run == 2 * 24 + 6 * (1 + 1), "each row, and once a call the run and its proof"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from itertools import chain
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -13,6 +15,8 @@ from model_forensics.errors import ConfigError
 from model_forensics.models import Model
 
 VARIABLE = "MODEL_FORENSICS_MAX_MEMORY"
+KEPT_BYTES = 2**30
+"""For runs that others start from, of all calls together: without them every batch would run its call again."""
 FREE_SHARE = 0.8
 """Of the memory that a GPU reports as free; the rest is for what the allocator cannot join."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -83,6 +87,32 @@ class Memory:
         return results
 
 
+class Sized(Protocol):
+    @property
+    def bytes(self) -> int: ...
+
+
+SizedItem = TypeVar("SizedItem", bound=Sized)
+
+
+class Kept(Generic[SizedItem]):
+    """What was made for each call, as much of it as fits; what was not used for longest goes first, the last stays."""
+
+    def __init__(self, limit: int = KEPT_BYTES) -> None:
+        self._limit = limit
+        self._items: OrderedDict[int, SizedItem] = OrderedDict()
+
+    def get(self, call: int) -> SizedItem | None:
+        if call in self._items:
+            self._items.move_to_end(call)
+        return self._items.get(call)
+
+    def put(self, call: int, item: SizedItem) -> None:
+        self._items[call] = item
+        while len(self._items) > 1 and sum(one.bytes for one in self._items.values()) > self._limit:
+            self._items.popitem(last=False)
+
+
 def stated_limit() -> int | None:
     """Bytes in `MODEL_FORENSICS_MAX_MEMORY`, such as 8GiB, 500MB or 1000000; None where it is not set.
 
@@ -112,7 +142,7 @@ def bytes_per_token(model: Model, tokens: int) -> int:
     """
     size = torch.empty(0, dtype=model.dtype or torch.float32).element_size()
     width = model.sites.width or 0
-    widest = max((p.shape[0] if p.ndim == 1 else max(p.shape) for p in _block_weights(model)), default=width)
+    widest = max((max(weight.shape) for weight in _block_weights(model)), default=width)
     return size * (5 * width + 4 * widest) + 4 * 2 * (model.sites.heads or 1) * tokens
 
 
@@ -124,5 +154,7 @@ def logit_bytes(model: Model) -> int:
 
 
 def _block_weights(model: Model) -> list[torch.Tensor]:
+    """All weights but the vocabulary's; those of quantised layers may be buffers."""
     vocabulary = {id(p) for m in model.module.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
-    return [p for n, p in model.module.named_parameters() if id(p) not in vocabulary and "lm_head" not in n]
+    named = chain(model.module.named_parameters(), model.module.named_buffers())
+    return [weight for name, weight in named if id(weight) not in vocabulary and "lm_head" not in name and weight.ndim]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 
 from model_forensics.cca.calls import Calls
 from model_forensics.cca.jobs import Job, Logits, relative_error, tolerance
-from model_forensics.cca.memory import Memory
+from model_forensics.cca.memory import Kept, Memory
 from model_forensics.cca.routes import Route, Router, batched, passes
 from model_forensics.cca.walk import Walk
 from model_forensics.models import Model
@@ -23,7 +22,6 @@ DEVICE_OVERHEAD_TOKENS = 2048
 SHORT_ROWS = 4
 """Rows of few tokens may be so many times as many as whole ones: each still has a whole row of logits."""
 PROVEN_TOKENS = 64
-KEPT_CALLS = 4
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -39,7 +37,8 @@ class Shortcut:
         self._calls = calls
         self._position = position
         self._routers: dict[int, Router] = {}
-        self._bases: OrderedDict[int, BaseRun] = OrderedDict()
+        self._bases: Kept[BaseRun] = Kept()
+        self._proven: dict[int, bool] = {}  # call → whether it starts with the embedding
         found = find_decoder(model.module)
         self.reason = found if isinstance(found, str) else None
         self._decoder = None if isinstance(found, str) else found
@@ -53,8 +52,9 @@ class Shortcut:
             return False
         if not all(map(self._router(job.call).knows, job.edits)):
             return False
-        base = self._base(job.call)
-        return base is not None and (base.starts_with_embedding or all(tap.kind != "embed" for tap in job.edits))
+        if job.call not in self._proven and not self._prove(job.call):
+            return False
+        return self._proven[job.call] or all(tap.kind != "embed" for tap in job.edits)
 
     def groups(self, jobs: Sequence[Job], max_rows: int, memory: Memory) -> list[list[int]]:
         """Indices of jobs of one call that are run at once.
@@ -63,7 +63,6 @@ class Shortcut:
             max_rows: rows of all tokens; of rows that are run at fewer tokens, up to `SHORT_ROWS` times as many.
         """
         base = self._base(jobs[0].call)
-        assert base is not None, "serves() was asked first"
         routes = [self._router(job.call).route(job) for job in jobs]
         most_rows = 1 if max_rows == 1 else SHORT_ROWS * max_rows
         most_tokens = max_rows * base.tokens
@@ -80,7 +79,6 @@ class Shortcut:
             InterventionError: a replacement does not fit its site.
         """
         base = self._base(jobs[0].call)
-        assert base is not None, "serves() was asked first"
         router = self._router(jobs[0].call)
         routes = [router.route(job) for job in jobs]
         results = {i: base_logits(base, route.row) for i, route in enumerate(routes) if not route.changes}
@@ -108,28 +106,31 @@ class Shortcut:
             self._routers[call] = Router(self._decoder, inputs.mask, tokens, self._position)
         return self._routers[call]
 
-    def _base(self, call: int) -> BaseRun | None:
-        """The call's own run; None, and a reason, where running from the middle does not reproduce it."""
-        if call in self._bases:
-            self._bases.move_to_end(call)
-            return self._bases[call]
-        if self.reason is not None or self._decoder is None:
-            return None
+    def _prove(self, call: int) -> bool:
+        """Whether running from the middle reproduces the call's own run; the reason is kept where it does not."""
         try:
+            base = self._base(call)
+        except CannotReplay as error:
+            self.reason = str(error)
+            return False
+        self.reason = self._disproof(base, call)
+        self._proven[call] = base.starts_with_embedding
+        return self.reason is None
+
+    def _base(self, call: int) -> BaseRun:
+        """The call's own run.
+
+        Raises:
+            CannotReplay: it cannot be continued from its middle.
+        """
+        base = self._bases.get(call)
+        if base is None:
+            assert self._decoder is not None
             inputs, router = self._calls[call], self._router(call)
             scored = torch.tensor([router.scored(row) for row in range(inputs.size)])
             base = BaseRun(self._model, self._decoder, inputs.inputs, scored)
-        except CannotReplay as error:
-            self.reason = str(error)
-            return None
-        self.rows_run += base.rows
-        self.reason = self._disproof(base, call)
-        if self.reason is not None:
-            self._bases.clear()
-            return None
-        self._bases[call] = base
-        while len(self._bases) > KEPT_CALLS:
-            self._bases.popitem(last=False)
+            self.rows_run += base.rows
+            self._bases.put(call, base)
         return base
 
     def _disproof(self, base: BaseRun, call: int) -> str | None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from model_forensics.cca.calls import Calls
 from model_forensics.cca.jobs import Job
+from model_forensics.cca.memory import Kept
 from model_forensics.models import Model
 from model_forensics.models.blocks import BlockOutputs, skippable_blocks
-
-KEPT_CALLS = 4
 
 
 class WholeForwards:
@@ -21,7 +19,7 @@ class WholeForwards:
         self._model = model
         self._calls = calls
         self._blocks = skippable_blocks(model.module)
-        self._outputs: OrderedDict[int, BlockOutputs] = OrderedDict()
+        self._outputs: Kept[BlockOutputs] = Kept()
         self.rows_run = 0
 
     def first(self, job: Job) -> int:
@@ -44,11 +42,10 @@ class WholeForwards:
         return held[0] if held else 0
 
     def _kept(self, call: int) -> BlockOutputs:
-        if call not in self._outputs:
+        outputs = self._outputs.get(call)
+        if outputs is None:
             batch = self._calls[call]
-            self._outputs[call] = BlockOutputs(self._model, self._blocks, batch.inputs, batch.size)
+            outputs = BlockOutputs(self._model, self._blocks, batch.inputs, batch.size)
             self.rows_run += batch.size
-        self._outputs.move_to_end(call)
-        while len(self._outputs) > KEPT_CALLS:
-            self._outputs.popitem(last=False)
-        return self._outputs[call]
+            self._outputs.put(call, outputs)
+        return outputs

@@ -51,6 +51,11 @@ class BlockOutputs:
                 handle.remove()
         self.kept = len(self._outputs) == len(self._paths) and all(map(self._per_row, self._outputs))
 
+    @property
+    def bytes(self) -> int:
+        parts = [part for output in self._outputs for part in (output if isinstance(output, tuple) else (output,))]
+        return sum(part.numel() * part.element_size() for part in parts if isinstance(part, Tensor))
+
     @contextmanager
     def skipping(self, first: int, rows: Sequence[int]) -> Iterator[None]:
         """While open, the blocks before `first` return what they returned for these rows of the batch."""

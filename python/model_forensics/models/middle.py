@@ -146,6 +146,11 @@ class BaseRun:
         if [keys.shape[2] for keys, _ in self._past] != [self.tokens] * decoder.layers:
             raise CannotReplay("the attention does not pass its keys and values to a cache")
 
+    @property
+    def bytes(self) -> int:
+        kept = [*self.states, self.logits, *(tensor for pair in self._past for tensor in pair)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+
     def attend(self, layer: int, hidden: Tensor, chosen: Selection) -> Tensor:
         """What the attention half adds to residual states [R, stop − start, features] of the chosen rows and tokens."""
         keys, values = self._past[layer]
