@@ -35,7 +35,6 @@ class Walk:
         self._start = min(route.start for route in routes)
         self._stop = max(route.stop for route in routes)
         self._layers = base.decoder.layers
-        self._chunks: dict[int, list[tuple[slice, Selection]]] = {}
 
     def run(self) -> Tensor:
         """[routes, features]: the residual stream after the last block, at the scored token of each, in their order."""
