@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import betaincinv  # scipy.stats has it too, and takes most of a second to load
 
 from model_forensics.cca.batched import BatchedRunner, Edits, Job, Logits, Replacement
 from model_forensics.cca.calls import Calls, recorded_logits
@@ -33,8 +33,8 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interva
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials")
     tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(stats.beta.ppf(1 - tail, successes + 1, trials - successes))
+    low = 0.0 if successes == 0 else float(betaincinv(successes, trials - successes + 1, tail))
+    high = 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, 1 - tail))
     return Interval(low=low, high=high, level=level)
 
 

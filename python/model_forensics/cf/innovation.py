@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -54,13 +55,18 @@ class Innovations:
     def of(self, sketches: Floats) -> Floats:
         """[sites, SKETCH] innovations of mean sketches; NaN where the site itself has none."""
         centred = (sketches - self.centre).astype(np.float32)
-        known = np.nan_to_num(centred)
+        known = np.concatenate([np.nan_to_num(centred), np.zeros((1, SKETCH), dtype=np.float32)])  # last: no source
         innovations = (centred[:, None] @ self.own)[:, 0]
-        for turn in range(MOST_SOURCES):
-            chosen = [site for site, sources in enumerate(self.sources) if len(sources) > turn]
-            design = known[[self.sources[site][turn] for site in chosen]]
-            innovations[chosen] -= (design[:, None] @ self.given[chosen, turn])[:, 0]
+        for turn, source in enumerate(self._source_of_turn):
+            innovations -= (known[source][:, None] @ self.given[:, turn])[:, 0]  # the maps are large: no copy of them
         return innovations.astype(np.float64)
+
+    @cached_property
+    def _source_of_turn(self) -> list[npt.NDArray[np.int64]]:
+        """[sites] the first, second, … source of each; −1 where there are fewer."""
+        most = max(map(len, self.sources), default=0)
+        padded = [(*sources, *(-1,) * (most - len(sources))) for sources in self.sources]
+        return list(np.array(padded, dtype=np.int64).reshape(len(padded), most).T)
 
 
 def fit_innovations(

@@ -58,11 +58,24 @@ def _found(part: Part, site: int, layout: Layout) -> Sequence[Found]:
 
 
 def _sigma(score: float, kind: str, site: int, tokens: int, reference: Reference) -> float | None:
-    column = COLUMN[f"{kind}.block"]
-    table = np.full(reference.mean.shape, np.nan)
-    table[site, column] = score
-    value = float(reference.standardise(table, np.full(len(table), tokens))[site, column])
+    alone = _alone(reference, site, COLUMN[f"{kind}.block"])
+    value = float(alone.standardise(np.array([[score]]), np.array([tokens]))[0, 0])
     return value if np.isfinite(value) else None
+
+
+def _alone(reference: Reference, site: int, column: int) -> Reference:
+    """Of one site and column: to standardise a whole table takes as long as to measure a recording."""
+    at, sites, columns = np.ix_([site], [column]), [site], [column]
+    return Reference(
+        mean=reference.mean[at],
+        variance=reference.variance[at],
+        degrees=reference.degrees[at],
+        groups=reference.groups[at],
+        token_slope=reference.token_slope[columns],
+        token_spread=reference.token_spread[columns],
+        token_centre=reference.token_centre[sites],
+        token_leverage=reference.token_leverage[sites],
+    )
 
 
 def _window(found: Found, sample: int, first_row: int, sigma: float | None) -> Window:
