@@ -8,6 +8,7 @@
 namespace model_forensics {
 
 void bind_arithmetic(pybind11::module_& module);
+void bind_bins(pybind11::module_& module);
 void bind_codelength(pybind11::module_& module);
 void bind_entropy(pybind11::module_& module);
 void bind_machine(pybind11::module_& module);

@@ -11,4 +11,5 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   model_forensics::bind_codelength(module);
   model_forensics::bind_predictive(module);
   model_forensics::bind_value_shapes(module);
+  model_forensics::bind_bins(module);
 }

@@ -4,9 +4,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <vector>
 
+#include "bins.hpp"
 #include "codelength.hpp"
 #include "entropy.hpp"
 #include "entropy_kernels.hpp"
@@ -178,6 +180,12 @@ void entries(std::int64_t count, std::int64_t sites) {
     expect(sums == first, "every instruction set gives the same bits");
   }
   mf::use_isa(mf::detected_isa());
+  const std::vector<double> ones(values.size(), 1.0);
+  std::vector<double> total(channels, -1.0);
+  std::vector<double> squares(std::size_t(sites), -1.0);
+  mf::bin_sums(ones, channel, starts, {}, total, squares);
+  expect(std::accumulate(total.begin(), total.end(), 0.0) == double(count), "every entry is in one bin");
+  expect(std::accumulate(squares.begin(), squares.end(), 0.0) == double(count), "every entry is of one site");
   const std::vector<double> quantile_levels{0.0, 0.5, 1.0};
   std::vector<std::int64_t> shapes(std::size_t(sites * mf::kShapeCounts), -1);
   std::vector<float> quantiles(std::size_t(sites * 3), 0.0F);

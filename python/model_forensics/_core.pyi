@@ -102,6 +102,17 @@ def add_moments(
     positive: npt.NDArray[np.float64],
     /,
 ) -> None: ...
+def bin_sums(
+    x: npt.NDArray[np.float64],
+    bins: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    centre: npt.NDArray[np.float64],
+    spread: npt.NDArray[np.float64],
+    limit: float,
+    total: npt.NDArray[np.float64],
+    squares: npt.NDArray[np.float64],
+    /,
+) -> None: ...
 def value_shapes(
     values: npt.NDArray[np.float32],
     starts: npt.NDArray[np.int64],

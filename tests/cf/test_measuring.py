@@ -142,11 +142,12 @@ def test_calls_of_operations_do_not_grow_with_sites(sites: int, monkeypatch: pyt
     calls: Counter[str] = Counter()
     record = _dispatch.record
     monkeypatch.setattr(_dispatch, "record", lambda choice: (calls.update([choice.operation]), record(choice)))
-    analyze(recording(9, sites), baseline, CONFIG)
-    assert calls == {"predictive_bits": 2, "value_shapes": 3, "entropy_windows": 2}  # of both classes of tokens
+    analyze(recording(9, sites), baseline, CONFIG, windows=False)
+    # Of both classes of tokens; later ones have a plane of evidence more.
+    assert calls == {"predictive_bits": 2, "value_shapes": 3, "entropy_windows": 2, "bin_sums": 7}
     calls.clear()
-    analyze(recording(9, sites, tokens=1), baseline, CONFIG)
-    assert calls == {"predictive_bits": 1, "value_shapes": 1, "entropy_windows": 1}
+    analyze(recording(9, sites, tokens=1), baseline, CONFIG, windows=False)
+    assert calls == {"predictive_bits": 1, "value_shapes": 1, "entropy_windows": 1, "bin_sums": 3}
 
 
 def test_a_fold_that_is_not_kept_is_read_again_and_fits_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,29 @@ def test_shapes_and_moments_are_checked_before_anything_is_written() -> None:
     assert not sums.any()
 
 
+def test_bins_are_checked_before_anything_is_written() -> None:
+    x, bins, starts, none = np.ones(4), np.array([0, 1, 1, 2]), np.array([0, 4]), np.zeros(0)
+    total, squares = np.full(3, -1.0), np.full(1, -1.0)
+    for change, says in (
+        ({"bins": bins + 1}, "not there"),
+        ({"bins": bins - 1}, "not there"),
+        ({"bins": bins[:3]}, "entries"),
+        ({"starts": np.array([0, 5])}, "starts"),
+        ({"squares": np.full(2, -1.0)}, "sites"),
+        ({"spread": np.ones(1)}, "centre"),
+        ({"centre": np.ones(3)}, "centre"),
+        ({"centre": np.ones(3), "spread": np.ones(2)}, "centre"),
+    ):
+        given = {"bins": bins, "starts": starts, "centre": none, "spread": none, "squares": squares} | change
+        *inputs, out = given.values()
+        with pytest.raises(ValueError, match=says):
+            core.bin_sums(x, *inputs, 1.0, total, out)
+        assert (out == -1).all()
+    assert (total == -1).all()
+    core.bin_sums(x, bins, starts, none, none, 1.0, total, squares)
+    assert total.tolist() == [1, 2, 1]
+
+
 def test_other_threads_run_while_it_computes() -> None:
     import threading
 

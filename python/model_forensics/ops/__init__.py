@@ -8,6 +8,7 @@ the kernels; it knows no model and needs no torch.
 from __future__ import annotations
 
 from model_forensics.ops._arithmetic import arithmetic_decode, arithmetic_encode
+from model_forensics.ops._bins import BinSums, Distance, bin_sums
 from model_forensics.ops._codelength import CostTable, codelength, codelength_adaptive
 from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
 from model_forensics.ops._entropy import entropy_windows
@@ -19,8 +20,10 @@ from model_forensics.ops._value_shapes import ValueShapes, value_shapes
 
 __all__ = [
     "Backend",
+    "BinSums",
     "Choice",
     "CostTable",
+    "Distance",
     "Grid",
     "PatchEdit",
     "PatchPlan",
@@ -31,6 +34,7 @@ __all__ = [
     "arithmetic_decode",
     "arithmetic_encode",
     "backends",
+    "bin_sums",
     "chosen",
     "codelength",
     "codelength_adaptive",

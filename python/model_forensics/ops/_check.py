@@ -72,3 +72,15 @@ def row_offsets(op: str, offsets: Any, symbols: int) -> npt.NDArray[np.int64]:
             cure=f"Pass offsets that start at 0, do not decrease and end at {symbols}, the number of symbols",
         )
     return checked
+
+
+def indices(op: str, name: str, numbers: Any, entries: int, count: int) -> npt.NDArray[np.int64]:
+    """[entries] int64 from 0 to below `count`, or UsageError."""
+    checked: npt.NDArray[np.int64] = array(op, name, numbers, np.int64, 1, (entries,))
+    if entries and not (checked.min() >= 0 and checked.max() < count):
+        raise UsageError(
+            f"{name} holds {int(checked.min())} to {int(checked.max())}, there are {count}",
+            where=op,
+            cure=f"Pass numbers from 0 to {count - 1}",
+        )
+    return checked

@@ -34,6 +34,7 @@ Operation = Literal[
     "predictive_bits",
     "add_moments",
     "value_shapes",
+    "bin_sums",
 ]
 Backend = Literal["auto", "cpp", "numba", "numpy", "cuda", "triton"]
 

@@ -147,7 +147,7 @@ def predictive_bits(
     op = "predictive_bits"
     choice = _dispatch.select(op, x, backend)
     values = _entries(op, x)
-    numbers = _channels(op, channels, values.size, model.location.size)
+    numbers = _check.indices(op, "channels", channels, values.size, model.location.size)
     offsets = _check.row_offsets(op, starts, values.size)
     sites, levels = offsets.size - 1, model.bits.shape[1]
     excess, presence = np.empty(values.size), np.empty(values.size)
@@ -183,7 +183,8 @@ def add_moments(
     for name, out in sums.items():
         if _check.array(op, name, out, np.float64, 1, np.shape(count)) is not out or not out.flags.writeable:
             raise UsageError(f"{name} cannot be written in place", where=op, cure="Pass a writable, contiguous array")
-    choice.module.add_moments(values, _channels(op, channels, values.size, count.size), *sums.values())
+    numbers = _check.indices(op, "channels", channels, values.size, count.size)
+    choice.module.add_moments(values, numbers, *sums.values())
     _dispatch.record(choice)
 
 
@@ -192,14 +193,3 @@ def _entries(op: str, x: Any) -> Floats:
     if not (np.isfinite(values).all() and values.all()):
         raise UsageError("x holds 0, NaN or Inf", where=op, cure="Leave these entries out; they have no logarithm")
     return values
-
-
-def _channels(op: str, channels: Any, entries: int, count: int) -> Counts:
-    numbers: Counts = _check.array(op, "channels", channels, np.int64, 1, (entries,))
-    if entries and not (numbers.min() >= 0 and numbers.max() < count):
-        raise UsageError(
-            f"channels holds {int(numbers.min())} to {int(numbers.max())}, there are {count}",
-            where=op,
-            cure=f"Pass numbers from 0 to {count - 1}",
-        )
-    return numbers

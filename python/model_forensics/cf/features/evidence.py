@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from model_forensics import ops
 from model_forensics.cf.moments import HALF_RANGE, LEVELS, STEP, ChannelModel
 from model_forensics.cf.planes import Floats, Integers, Selection
 
@@ -104,30 +105,42 @@ def gather(
         taken: of the only site; what lies inside is treated as unknown: it is no evidence, and has no say in what
             tokens and channels are like.
     """
-    values, channel, site = selection.values[entries], selection.channel[entries], selection.site[entries]
-    place = np.searchsorted(grid.sites, np.arange(selection.rows.size))[site]
+    values, channel = selection.values[entries], selection.channel[entries]
     row = selection.row[entries] - selection.first_row
+    starts = np.append(selection.starts[grid.sites], entries.stop) - entries.start
     shape = grid.sites.size, grid.tokens.size - 1, grid.channels.shape[1] - 1
-    slot = place * (shape[1] * shape[2]) + grid.cell
+    slot = grid.cell + np.repeat(np.arange(shape[0]) * (shape[1] * shape[2]), np.diff(starts))
     if shape[1] > 1:
         bin_of_row = np.repeat(np.arange(shape[1]), np.diff(grid.tokens))
         slot += bin_of_row[row] * shape[2]
     unknown = _inside(row, channel - grid.first[0], taken) if taken else None
-    sums = _Sums(place, slot, unknown, shape)
+    sums = _Sums(starts, slot, unknown, shape)
 
-    residual = RESIDUALS[symbols[entries]]
+    residual = RESIDUALS.take(symbols[entries])
     magnitude, shift, spread = sums.plane(residual)
-    scattered = np.minimum(np.abs(residual - shift.ravel()[slot]) / spread[place], CLIP)
-    planes = [magnitude, sums.plane(scattered, centre=True)[0]]
+    scattered = sums.plane(residual, ops.Distance(shift.ravel(), spread, CLIP), centre=True)[0]
+    planes = [magnitude, scattered]
     if grid.tokens[-1] > 1:
+        place = np.repeat(np.arange(shape[0]), np.diff(starts))
         change, has_before = _changes(values, row, channel, place, grid.channels[:, -1])
-        steps = _Sums(place[has_before], slot[has_before], None if unknown is None else unknown[has_before], shape)
+        some = _starts_of_some(starts, has_before)
+        steps = _Sums(some, slot[has_before], None if unknown is None else unknown[has_before], shape)
         planes.append(steps.plane(change[has_before], centre=True)[0]._replace(steps=True))
-    up = np.clip(model.positive[channel], 1 - SIGN_CERTAINTY, SIGN_CERTAINTY)
-    surprise = np.log(up / (1 - up)) / 2 * (2 * up - 1 - np.sign(values))
-    planes.append(sums.plane(surprise.astype(np.float64))[0]._replace(bound=SIGN_BOUND))
+    planes.append(sums.plane(_surprise(values, model.positive.take(channel)))[0]._replace(bound=SIGN_BOUND))
     planes.extend(_presence(sums.count + sums.missing, grid, taken))
     return planes
+
+
+def _surprise(values: npt.NDArray[np.float32], positive: npt.NDArray[np.float32]) -> Floats:
+    """[entries] log odds of a positive sign, times how much less of it there was than expected."""
+    up = np.clip(positive, 1 - SIGN_CERTAINTY, SIGN_CERTAINTY)
+    surprise: npt.NDArray[np.float32] = np.log(up / (1 - up)) / 2 * (2 * up - 1 - np.sign(values))
+    return surprise.astype(np.float64)
+
+
+def _starts_of_some(starts: Integers, chosen: npt.NDArray[np.bool_]) -> Integers:
+    """[sites + 1] where each site's entries begin among the chosen ones, from where they begin among all."""
+    return np.append(0, np.cumsum(chosen))[starts]
 
 
 def _inside(row: Integers, column: Integers, rectangles: Sequence[Rectangle]) -> npt.NDArray[np.bool_]:
@@ -146,43 +159,38 @@ class _Sums:
     """
 
     def __init__(
-        self, place: Integers, slot: Integers, unknown: npt.NDArray[np.bool_] | None, shape: tuple[int, int, int]
+        self, starts: Integers, slot: Integers, unknown: npt.NDArray[np.bool_] | None, shape: tuple[int, int, int]
     ) -> None:
         self.shape = shape
+        self.bins = int(np.prod(shape))
         self.known: slice | npt.NDArray[np.bool_] = slice(None) if unknown is None else ~unknown
-        self.place, self.slot = place[self.known], slot[self.known]
-        # Entries come site by site, which adds up faster than bin by bin.
-        self.begins = np.flatnonzero(np.diff(self.place, prepend=-1))
-        self.filled = self.place[self.begins]
-        self.count = self._add(self.slot)
-        self.missing = np.zeros(shape) if unknown is None else self._add(slot) - self.count
+        self.starts = starts if unknown is None else _starts_of_some(starts, ~unknown)
+        self.slot = slot[self.known]
+        self.count = self._entries(self.slot)
+        self.missing = np.zeros(shape) if unknown is None else self._entries(slot) - self.count
 
-    def _add(self, slot: Integers, weights: Floats | None = None) -> Floats:
-        sums = np.bincount(slot, weights=weights, minlength=int(np.prod(self.shape)))
-        return sums.reshape(self.shape).astype(np.float64, copy=False)
+    def _entries(self, slot: Integers) -> Floats:
+        return np.bincount(slot, minlength=self.bins).reshape(self.shape).astype(np.float64)
 
-    def _per_site(self, terms: Floats) -> Floats:
-        result = np.zeros(self.shape[0])
-        if self.filled.size:
-            result[self.filled] = np.add.reduceat(terms, self.begins)
-        return result
-
-    def plane(self, terms: Floats, centre: bool = False) -> tuple[Plane, Floats, Floats]:
+    def plane(
+        self, terms: Floats, distance: ops.Distance | None = None, centre: bool = False
+    ) -> tuple[Plane, Floats, Floats]:
         """The plane of terms whose spread is measured in this very site.
 
         Args:
             terms: [entries], known and unknown.
+            distance: terms are how far these lie from their bins' centres.
             centre: take the site's mean away, where no model says what it should be.
 
         Returns:
             (plane, [sites, bins, cells] what was taken away from each entry, [sites] standard deviation of the rest).
         """
-        terms = terms[self.known]
-        total, count = self._add(self.slot, terms), self.count
+        sums = ops.bin_sums(terms[self.known], self.slot, self.starts, count=self.bins, distance=distance)
+        total, count = sums.total.reshape(self.shape), self.count
         seen = np.maximum(count.sum(axis=(1, 2)), 1)
         mean = total.sum(axis=(1, 2)) / seen if centre else np.zeros(self.shape[0])
         total -= mean[:, None, None] * count
-        square = self._per_site(terms**2) - seen * mean**2
+        square = sums.squares - seen * mean**2
         variance = np.maximum(_residual_variance(total, count, square), LEAST_VARIANCE)[:, None, None]
         plane, effect = _whiten(total, count * variance)
         for _ in range(IMPUTATIONS if self.missing.any() else 0):

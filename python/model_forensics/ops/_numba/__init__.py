@@ -5,6 +5,7 @@ Each function has the arguments and the arithmetic of its namesake in `_numpy`, 
 """
 
 from model_forensics.ops._numba.arithmetic import BrokenStream, arithmetic_decode, arithmetic_encode, arithmetic_size
+from model_forensics.ops._numba.bins import bin_sums
 from model_forensics.ops._numba.codelength import codelength
 from model_forensics.ops._numba.entropy import entropy_windows
 from model_forensics.ops._numba.patch import patch_rows
@@ -18,6 +19,7 @@ __all__ = [
     "arithmetic_decode",
     "arithmetic_encode",
     "arithmetic_size",
+    "bin_sums",
     "codelength",
     "entropy_windows",
     "histogram",

@@ -4,6 +4,7 @@ Backends get checked, C-contiguous arrays and fill `out`, which may hold anythin
 """
 
 from model_forensics.ops._numpy.arithmetic import BrokenStream, arithmetic_decode, arithmetic_encode, arithmetic_size
+from model_forensics.ops._numpy.bins import bin_sums
 from model_forensics.ops._numpy.codelength import codelength
 from model_forensics.ops._numpy.entropy import entropy_windows
 from model_forensics.ops._numpy.patch import patch_rows
@@ -17,6 +18,7 @@ __all__ = [
     "arithmetic_decode",
     "arithmetic_encode",
     "arithmetic_size",
+    "bin_sums",
     "codelength",
     "entropy_windows",
     "histogram",
