@@ -150,20 +150,25 @@ def test_calls_of_operations_do_not_grow_with_sites(sites: int, monkeypatch: pyt
     assert calls == {"predictive_bits": 1, "value_shapes": 1, "entropy_windows": 1, "bin_sums": 3}
 
 
-def test_a_fold_that_is_not_kept_is_read_again_and_fits_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_kept_is_read_again_and_fits_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     recordings = [recording(seed, tokens=1) for seed in range(12)]
-    kept = fit_baseline(recordings, CONFIG)
     reads: Counter[int] = Counter()
     read = fitting.read_entries
     monkeypatch.setattr(fitting, "read_entries", lambda one, *rest: (reads.update([id(one)]), read(one, *rest))[1])
-    fit_baseline(recordings, CONFIG)
-    assert set(reads.values()) == {2}  # for the moments of all, and for its fold
-    monkeypatch.setattr(fitting, "KEPT_BYTES", 0)
-    reads.clear()
-    again = fit_baseline(recordings, CONFIG)
-    assert Counter(reads.values()) == {2: 10, 3: 2}  # two folds of two, of which one is kept anyway
-    np.testing.assert_array_equal(again.tables, kept.tables)
-    assert again.baseline_id == kept.baseline_id
+    monkeypatch.setattr("model_forensics.cf.baseline.KEPT_BYTES", 1 << 10)
+    kept = fit_baseline(recordings, CONFIG)
+    assert Counter(reads.values()) == {1: 12}
+    monkeypatch.setattr("model_forensics.cf.baseline.KEPT_BYTES", 0)
+    for in_fold, times in (
+        (1 << 10, {1: 1, 2: 11}),  # the first is kept anyway; the others: for the moments of all, and for their fold
+        (0, {1: 1, 2: 10, 3: 1}),  # two folds of two: of the first, one is kept already, of the other one anyway
+    ):
+        monkeypatch.setattr(fitting, "KEPT_IN_FOLD", in_fold)
+        reads.clear()
+        again = fit_baseline(recordings, CONFIG)
+        assert Counter(reads.values()) == times
+        np.testing.assert_array_equal(again.tables, kept.tables)
+        assert again.baseline_id == kept.baseline_id
 
 
 def test_channels_are_fitted_the_same_in_parts_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:

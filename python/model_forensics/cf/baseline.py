@@ -15,7 +15,15 @@ from model_forensics.cf import store
 from model_forensics.cf.calibration import Calibration, calibrate
 from model_forensics.cf.compatibility import SiteForms, common_model, family_name, merge_layout, site_forms
 from model_forensics.cf.features.table import COLUMN, COLUMNS, WHOLE, Measured, measure
-from model_forensics.cf.fitting import choose_samples, cross_fit, make_sketcher, models_of, sum_moments
+from model_forensics.cf.fitting import (
+    KEPT_BYTES,
+    KeepingReader,
+    choose_samples,
+    cross_fit,
+    make_sketcher,
+    models_of,
+    sum_moments,
+)
 from model_forensics.cf.innovation import Innovations, fit_innovations
 from model_forensics.cf.moments import ChannelModel, Moments
 from model_forensics.cf.origin import Source, distinct, missing_sources, sources_of
@@ -240,11 +248,13 @@ def fit_baseline(recordings: Sequence[Recording], config: ForensicsConfig) -> Ba
     if not chosen or not len(layout):
         raise BaselineError("the benign recordings hold no sample or no site", cure=cure)
     nonfinite: dict[str, int] = {}
-    moments, tokens = sum_moments(chosen, layout, nonfinite)
+    reader = KeepingReader(layout, KEPT_BYTES)
+    moments, tokens = sum_moments(chosen, layout, reader, nonfinite)
     if not any(part.count.any() for part in moments):
         raise BaselineError("the benign recordings hold no finite value other than zero", cure=cure)
     methods = tuple(config.compression_methods)
-    tables, sketches = cross_fit(chosen, layout, moments, methods, config.entropy_window)
+    tables, sketches = cross_fit(chosen, layout, moments, methods, config.entropy_window, reader)
+    del reader  # and all that it kept
     groups = site_families([item.group for item in chosen])
     innovations, profiles = fit_innovations(sketches.rows, groups, sketches.means, layout)
     forms = site_forms({item.recording.bundle_id: item.recording for item in chosen}.values(), layout)

@@ -2,8 +2,8 @@
 
 Memory stays below the sum of
 
-- 256 bytes for each value of the longest sample, 1 KiB for each channel (of which a fold's values are kept in at most
-  `KEPT_BYTES`), and a MiB;
+- 256 bytes for each value of the longest sample, 1 KiB for each channel (of which values that are read once are kept in
+  at most `KEPT_BYTES` for both passes, and `KEPT_IN_FOLD` for both uses in a fold), and a MiB;
 - for each site of each chosen sample, 4 rows of a table (float64 [columns]) and 6 mean sketches (float64 [SKETCH]);
 - for each site, its maps to innovations: 4 · (MOST_SOURCES + 1) · SKETCH² bytes;
 - for each of T sketched tokens, 24 · SKETCH bytes a site, and 32 · C for their regression, C = MOST_SOURCES · SKETCH;
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 SKETCHED_TOKENS = 1600  # of all samples together, for the regressions on upstream
 FOLDS = 10  # groups are held out one at a time up to this many, in this many folds beyond
-KEPT_BYTES = 64  # for each channel: a fold's values are read once where they take no more, about as much as its moments
+KEPT_BYTES = 192  # for each channel: short or sparse samples are read once for both passes while they take no more
+KEPT_IN_FOLD = 64  # likewise of the others, for a fold's moments and its measurements
 
 
 @dataclass(frozen=True)
@@ -68,40 +69,51 @@ def choose_samples(recordings: Sequence[Recording], limit: int) -> list[Chosen]:
 
 
 class KeepingReader:
-    """Reads samples, and keeps the first one and others while they take at most `KEPT_BYTES` for each channel."""
+    """Reads samples, and keeps the first one and others while they take at most so many bytes for each channel.
 
-    def __init__(self, layout: Layout) -> None:
+    Args:
+        longer: keeps some for longer; those are taken from there.
+    """
+
+    def __init__(self, layout: Layout, bytes_a_channel: int, longer: KeepingReader | None = None) -> None:
         self._layout = layout
-        self._left = KEPT_BYTES * layout.channels
+        self._left = bytes_a_channel * layout.channels
         self._kept: dict[tuple[int, int], Entries] = {}
+        self._longer = longer
 
     def __call__(self, item: Chosen) -> Entries:
-        key = (id(item.recording), item.sample)
-        if key in self._kept:
-            return self._kept[key]
-        entries = read_entries(item.recording, item.sample, self._layout)
-        self._left -= entries.nbytes
-        if self._left >= 0 or not self._kept:
-            self._kept[key] = entries
+        entries = self.kept(item)
+        if entries is None:
+            entries = read_entries(item.recording, item.sample, self._layout)
+            self._left -= entries.nbytes
+            if self._left >= 0 or not self._kept:
+                self._kept[_key(item)] = entries
         return entries
+
+    def kept(self, item: Chosen) -> Entries | None:
+        found = self._kept.get(_key(item))
+        return found if found is not None or self._longer is None else self._longer.kept(item)
+
+
+def _key(item: Chosen) -> tuple[int, int]:
+    return id(item.recording), item.sample
 
 
 def sum_moments(
     chosen: Sequence[Chosen],
     layout: Layout,
+    read: Callable[[Chosen], Entries],
     nonfinite: dict[str, int] | None = None,
-    read: Callable[[Chosen], Entries] | None = None,
 ) -> tuple[tuple[Moments, Moments], Integers]:
     """Moments of the first and of the later tokens, and [samples, sites] tokens.
 
     Args:
         nonfinite: filled with site → NaN and Inf values met.
-        read: reads a sample; None: `read_entries`.
     """
     first, later = Moments.empty(layout), Moments.empty(layout)
     tokens = np.zeros((len(chosen), len(layout)), dtype=np.int64)
     for number, item in enumerate(chosen):
-        entries = read(item) if read is not None else read_entries(item.recording, item.sample, layout)
+        entries = read(item)
         tokens[number] = entries.rows
         first.add(select(entries, 0))
         if entries.rows.max(initial=0) > 1:
@@ -143,15 +155,20 @@ def cross_fit(
     totals: tuple[Moments, Moments],
     methods: Sequence[str],
     window: int,
+    reader: KeepingReader,
 ) -> tuple[Floats, Sketches]:
-    """[samples, sites, columns]: each sample measured with models that never saw its group; and its sketches."""
+    """[samples, sites, columns]: each sample measured with models that never saw its group; and its sketches.
+
+    Args:
+        reader: with what it kept when the totals were summed.
+    """
     folds = assign_folds([item.group for item in chosen])
     tables = np.full((len(chosen), len(layout), len(COLUMNS)), np.nan)
     sketches = Sketches.empty(len(chosen), make_sketcher(totals, layout), layout)
     for fold in np.unique(folds):
         members = [position for position in range(len(chosen)) if folds[position] == fold]
-        read = KeepingReader(layout)
-        held_out, _ = sum_moments([chosen[position] for position in members], layout, read=read)
+        read = KeepingReader(layout, KEPT_IN_FOLD, longer=reader)
+        held_out, _ = sum_moments([chosen[position] for position in members], layout, read)
         models = models_of(totals, layout, held_out)
         for position in members:
             entries = read(chosen[position])
