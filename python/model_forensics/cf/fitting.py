@@ -110,20 +110,21 @@ def sum_moments(
     Args:
         nonfinite: filled with site → NaN and Inf values met.
     """
-    first, later = Moments.empty(layout), Moments.empty(layout)
+    first, later = Moments.empty(layout), None
     tokens = np.zeros((len(chosen), len(layout)), dtype=np.int64)
     for number, item in enumerate(chosen):
         entries = read(item)
         tokens[number] = entries.rows
         first.add(select(entries, 0))
         if entries.rows.max(initial=0) > 1:
+            later = Moments.empty(layout) if later is None else later
             later.add(select(entries, 1))
         if nonfinite is not None and not entries.finite.all():
             bad = np.bincount(entries.site[~entries.finite], minlength=len(layout))
             for site in np.flatnonzero(bad):
                 name = layout.sites[site].name
                 nonfinite[name] = nonfinite.get(name, 0) + int(bad[site])
-    return (first, later), tokens
+    return (first, Moments.unseen(layout) if later is None else later), tokens
 
 
 def models_of(

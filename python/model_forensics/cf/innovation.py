@@ -118,17 +118,18 @@ def _fit_site(
     columns = near.size * SKETCH  # spelled out: a site without tokens has no other dimension to tell it from
     design = np.nan_to_num(tokens[np.ix_(here, near)]).reshape(len(target), columns)
     of_samples = np.nan_to_num(samples[:, near]).reshape(len(samples), columns)
-    basis = _basis(design)
-    reduced = _coordinates(design, basis)
-    final, by_fold = _predictions(reduced, target, member)
-    whitenings = _whitenings(target - _times_own(reduced, by_fold, member % FOLDS), member)
+    # With fewer tokens than columns, what ridge regression finds is a combination of tokens; their products decide it.
+    of_tokens = 0 < len(target) < columns
+    regressors = design @ design.T if of_tokens else design
+    final, by_fold = _predictions(regressors, target, member, of_tokens=of_tokens)
+    whitenings = _whitenings(target - _times_own(regressors, by_fold, member % FOLDS), member)
     # A sample is whitened, too, by what its fold did not teach: values look smaller to a covariance that knows them.
     own_fold = sample_group % FOLDS
-    left = samples[:, site] - _times_own(_coordinates(of_samples, basis), by_fold, own_fold)
+    left = samples[:, site] - _times_own(of_samples @ design.T if of_tokens else of_samples, by_fold, own_fold)
     held_out = _times_own(left, whitenings, own_fold)
     prediction = final @ whitenings[-1]
-    if basis is not None:
-        prediction = basis @ prediction
+    if of_tokens:
+        prediction = design.T @ prediction
     return whitenings[-1].astype(np.float32), prediction.astype(np.float32), held_out
 
 
@@ -140,16 +141,29 @@ def _times_own(rows: Floats, matrices: Floats, fold: npt.NDArray[np.int64]) -> F
     return result
 
 
-def _predictions(design: Floats, target: Floats, group: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+def _predictions(
+    design: Floats, target: Floats, group: npt.NDArray[np.int64], *, of_tokens: bool = False
+) -> tuple[Floats, Floats]:
     """Ridge coefficients from all groups, and from those outside each fold; the strength that predicts held-out
-    groups' means best."""
+    groups' means best.
+
+    Args:
+        of_tokens: `design` holds products of tokens, [tokens, tokens], and the coefficients are those of tokens (the
+            dual form; Saunders, Gammerman and Vovk 1998, ICML).
+    """
     count = np.unique(group).size
     if not design.shape[1] or count < 2:
         return np.zeros((design.shape[1], SKETCH)), np.zeros((FOLDS, design.shape[1], SKETCH))
     fold = group % FOLDS
-    grams = np.stack([design[fold == part].T @ design[fold == part] for part in range(FOLDS)])
-    crosses = np.stack([design[fold == part].T @ target[fold == part] for part in range(FOLDS)])
-    outside_grams, outside_crosses = grams.sum(axis=0) - grams, crosses.sum(axis=0) - crosses
+    if of_tokens:
+        outside = (fold != np.arange(FOLDS)[:, None]).astype(np.float64)
+        gram, outside_grams = design, design * outside[:, :, None] * outside[:, None, :]
+        cross, outside_crosses = target, target * outside[:, :, None]
+    else:
+        grams = np.stack([design[fold == part].T @ design[fold == part] for part in range(FOLDS)])
+        crosses = np.stack([design[fold == part].T @ target[fold == part] for part in range(FOLDS)])
+        gram, cross = grams.sum(axis=0), crosses.sum(axis=0)
+        outside_grams, outside_crosses = gram - grams, cross - crosses
     identity = np.eye(design.shape[1]) * len(target) / count
     sums = _group_means(np.concatenate([design, target], axis=1), group)
     mean_design, mean_target = sums[:, : design.shape[1]], sums[:, design.shape[1] :]
@@ -162,24 +176,8 @@ def _predictions(design: Floats, target: Floats, group: npt.NDArray[np.int64]) -
         if best is None or error < best[0]:
             best = (error, solved, strength)
     assert best is not None
-    final = np.linalg.solve(grams.sum(axis=0) + best[2] * identity, crosses.sum(axis=0))
+    final = np.linalg.solve(gram + best[2] * identity, cross)
     return final, best[1]
-
-
-def _basis(design: Floats) -> Floats | None:
-    """[columns, rank] orthonormal columns that span a design's rows, where these are fewer than its columns: ridge
-    solutions lie there. None where nothing is gained."""
-    rows, columns = design.shape
-    if not 0 < rows < columns:
-        return None
-    values, vectors = np.linalg.eigh(design @ design.T)
-    kept = values > 1e-9 * max(values[-1], 1e-300)
-    result: Floats = design.T @ (vectors[:, kept] / np.sqrt(values[kept]))
-    return result
-
-
-def _coordinates(rows: Floats, basis: Floats | None) -> Floats:
-    return rows if basis is None else rows @ basis
 
 
 def _group_means(values: Floats, group: npt.NDArray[np.int64]) -> Floats:

@@ -51,6 +51,12 @@ class Moments:
         count, total, square, positive = (np.zeros(layout.channels) for _ in range(4))
         return Moments(count, total, square, positive, np.zeros(len(layout)))
 
+    @staticmethod
+    def unseen(layout: Layout) -> Moments:
+        """Those of a class that no sample has: read-only, and no memory."""
+        nothing = np.broadcast_to(np.zeros(()), (layout.channels,))
+        return Moments(nothing, nothing, nothing, nothing, np.zeros(len(layout)))
+
     def add(self, selection: Selection) -> None:
         """Take in one sample."""
         ops.add_moments(selection.values, selection.channel, self.count, self.total, self.square, self.positive)

@@ -78,10 +78,10 @@ def measure(
     total_bits = np.zeros(len(layout))
     parts: list[Part | None] = []
     for position_class, (kind, model) in enumerate(zip(CLASSES, models, strict=True)):
-        chosen = select(entries, position_class)
-        if model is None or not chosen.rows.any():
+        if model is None or entries.rows.max(initial=0) <= position_class:
             parts.append(None)
             continue
+        chosen = select(entries, position_class)
         coded = code(chosen, model)
         found = scan(chosen, coded, model, layout)
         window_bits, window_starts = window_entropies(chosen, coded.symbols, window)
