@@ -136,6 +136,17 @@ def test_predictions_are_the_plain_ridge_solution(rows: int, monkeypatch: pytest
         np.testing.assert_allclose(by_fold[fold], plain(group % FOLDS != fold), atol=1e-8)
 
 
+def test_combinations_of_tokens_are_the_same_solution() -> None:
+    rng = np.random.default_rng(4)
+    design, target = rng.normal(size=(30, 130)), rng.normal(size=(30, SKETCH))
+    design[7] = design[8]  # products of tokens then have no inverse
+    group = np.arange(30) % 10
+    final, by_fold = innovation._predictions(design, target, group)
+    of_tokens, of_tokens_by_fold = innovation._predictions(design @ design.T, target, group, of_tokens=True)
+    np.testing.assert_allclose(design.T @ of_tokens, final, atol=1e-9)
+    np.testing.assert_allclose(design.T @ of_tokens_by_fold, by_fold, atol=1e-9)
+
+
 def test_of_is_the_plain_formula(fitted: Innovations) -> None:
     sketch = chain(50).mean(axis=0).astype(np.float64)
     centred = sketch - fitted.centre

@@ -176,7 +176,7 @@ def _predictions(
         if best is None or error < best[0]:
             best = (error, solved, strength)
     assert best is not None
-    final = np.linalg.solve(gram + best[2] * identity, cross)
+    final: Floats = np.linalg.solve(gram + best[2] * identity, cross)
     return final, best[1]
 
 
