@@ -192,33 +192,36 @@ class Bundle:
             UsageError: no such sample.
             BundleFormatError: sparse indices out of order or range, or the file changed since it was loaded.
         """
-        value = self.raw(site, sample)
-        if self._entries[site].dtype != "bfloat16":
-            return value
-        if isinstance(value, Sparse):
-            return Sparse(widen_bfloat16(value.values), value.indices, value.shape)
-        return widen_bfloat16(value)
+        entry, values, indices, shape = self._parts(site, sample)
+        if entry.dtype == "bfloat16":
+            values = widen_bfloat16(values)
+        return values if indices is None else Sparse(values, indices, shape)
 
     def raw(self, site: str, sample: int) -> npt.NDArray[Any] | Sparse:
         """As `activation`, but bfloat16 comes as uint16 bit patterns: exactly the stored bits."""
+        _, values, indices, shape = self._parts(site, sample)
+        return values if indices is None else Sparse(values, indices, shape)
+
+    def _parts(
+        self, site: str, sample: int
+    ) -> tuple[SiteEntry, npt.NDArray[Any], npt.NDArray[np.int64] | None, tuple[int, int]]:
+        """The site, stored values, indices (None where it is dense) and shape of the full activation."""
         entry = self._recorded(site, sample)
-        offsets = self._offsets.of(entry)
-        start, stop = int(offsets[sample]), int(offsets[sample + 1])
+        start, stop = self._offsets.of(entry)[sample : sample + 2].tolist()
+        shape = (stop - start, entry.features)
         tensors = self._shards[entry.file]
         if entry.entries is None:
-            dense: npt.NDArray[Any] = tensors.rows(site, start, stop)
-            return dense
+            return entry, tensors.rows(site, start, stop), None, shape
         first, last = self._offsets.entries[entry.entries, sample : sample + 2].tolist()
         values = tensors.rows(f"{site}/values", first, last)
         indices = tensors.rows(f"{site}/indices", first, last).astype(np.int64)
-        shape = (stop - start, entry.features)
         if len(indices) and (
-            indices[0] < 0 or indices[-1] >= shape[0] * shape[1] or (indices[1:] <= indices[:-1]).any()
+            indices[0] < 0 or indices[-1] >= shape[0] * shape[1] or np.count_nonzero(indices[1:] <= indices[:-1])
         ):
             raise BundleFormatError(
                 f"indices of site {site!r}, sample {sample}, are out of order or range", where=tensors.path, cure=CURE
             )
-        return Sparse(values, indices, shape)
+        return entry, values, indices, shape
 
     def inputs(self, call: int) -> Mapping[str, npt.NDArray[Any]]:
         """The model's keyword inputs of one batch, exactly as passed; empty where none were recorded. Read-only.

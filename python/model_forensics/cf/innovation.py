@@ -176,8 +176,8 @@ def _predictions(
         if best is None or error < best[0]:
             best = (error, solved, strength)
     assert best is not None
-    final: Floats = np.linalg.solve(gram + best[2] * identity, cross)
-    return final, best[1]
+    final = np.linalg.solve(gram + best[2] * identity, cross)
+    return final.astype(np.float64, copy=False), best[1]
 
 
 def _group_means(values: Floats, group: npt.NDArray[np.int64]) -> Floats:

@@ -97,28 +97,28 @@ class IntegrityCounts:
         self, site: int, layout: Layout, normal: dict[str, float], dtype_difference: str | None = None
     ) -> Integrity:
         """The counts of one site; `normal` are normal scores of integrity columns, of those that depart."""
-        values, zeros = int(self.values[site]), int(self.zeros[site])
-        nonfinite = int(self.nan[site] + self.inf[site])
-        shares = {n: float(t[site] / self.weight[site]) if self.weight[site] else None for n, t in self.shares.items()}
+        values, zeros, nan, inf = (int(counts[site]) for counts in (self.values, self.zeros, self.nan, self.inf))
+        weight = float(self.weight[site])
+        distinct, low_mantissa, saturated = (float(t[site]) / weight if weight else None for t in self.shares.values())
         constant = None
         if self.dense[site] and self.rows[site] > 1:
             part = slice(layout.offsets[site], layout.offsets[site + 1])
             constant = int((self.lowest[part] == self.highest[part]).sum())
         all_zero = values > 0 and zeros == values
-        flags = _flags(int(self.nan[site]), int(self.inf[site]), all_zero, normal)
+        flags = _flags(nan, inf, all_zero, normal)
         if dtype_difference is not None:
             flags = (*flags, dtype_difference)
         return Integrity(
             values=values,
-            nan=int(self.nan[site]),
-            inf=int(self.inf[site]),
-            first_nonfinite=self.first[site] if nonfinite else None,
+            nan=nan,
+            inf=inf,
+            first_nonfinite=self.first[site] if nan + inf else None,
             all_zero=all_zero,
             zero_fraction=zeros / values if values else 0.0,
             constant_channels=constant,
-            distinct_fraction=shares["distinct"],
-            low_mantissa_fraction=shares["low_mantissa"],
-            saturated_fraction=shares["saturated"],
+            distinct_fraction=distinct,
+            low_mantissa_fraction=low_mantissa,
+            saturated_fraction=saturated,
             flags=flags,
         )
 

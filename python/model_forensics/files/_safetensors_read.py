@@ -99,11 +99,11 @@ class SafeTensors:
             empty.flags.writeable = False
             return empty
         count = (entry.stop - entry.start) // dtype.itemsize
-        array: npt.NDArray[Any] = np.frombuffer(self._mapping(), dtype, count, entry.start).reshape(entry.shape)
-        if not array.flags.aligned:  # legal in the format; compiled code wants aligned items
+        array: npt.NDArray[Any] = np.frombuffer(self._mapping(), dtype, count, entry.start)
+        if entry.start % dtype.itemsize:  # legal in the format; compiled code wants aligned items
             array = array.copy()
             array.flags.writeable = False
-        return array
+        return array if len(entry.shape) == 1 else array.reshape(entry.shape)
 
     def rows(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """`array(name)[start:stop]`."""

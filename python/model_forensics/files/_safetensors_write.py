@@ -69,7 +69,7 @@ def widen_bfloat16(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     """
     if bits.dtype != np.uint16:
         raise UsageError(f"bfloat16 bit patterns must be uint16, not {bits.dtype}", cure="Pass the stored bits")
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return np.left_shift(bits, 16, dtype=np.uint32).view(np.float32)
 
 
 def write_safetensors(

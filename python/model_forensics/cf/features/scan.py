@@ -183,9 +183,11 @@ class _Images:
         stacked = np.stack([[plane.total for plane in planes], [plane.variance for plane in planes]])
         self.sums = np.zeros((*stacked.shape[:3], stacked.shape[3] + 1, stacked.shape[4] + 1))
         np.cumsum(np.cumsum(stacked, axis=3), axis=4, out=self.sums[..., 1:, 1:])
-        self.above = self.sums.copy()
-        first = np.diff(self.sums[:, self.steps], axis=3) / np.diff(self.tokens)[:, None]
-        self.above[:, self.steps, :, :-1] += first
+        self.above = self.sums
+        if self.steps.any():
+            self.above = self.sums.copy()
+            first = np.diff(self.sums[:, self.steps], axis=3) / np.diff(self.tokens)[:, None]
+            self.above[:, self.steps, :, :-1] += first
 
     def best(self, taken: Sequence[Rectangle]) -> tuple[Floats, Floats, Integers]:
         """[sites] score and bits, [sites, 4] corners of the best rectangle that meets none of `taken`; else −inf."""
