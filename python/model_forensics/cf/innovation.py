@@ -115,22 +115,31 @@ def _fit_site(
     here = np.isfinite(tokens[:, site, 0])
     target, member = tokens[here, site], token_group[here]
     near = np.array(sources, dtype=np.int64)
+    design, of_samples = np.nan_to_num(tokens[np.ix_(here, near)]), np.nan_to_num(samples[:, near])
     columns = near.size * SKETCH  # spelled out: a site without tokens has no other dimension to tell it from
-    design = np.nan_to_num(tokens[np.ix_(here, near)]).reshape(len(target), columns)
-    of_samples = np.nan_to_num(samples[:, near]).reshape(len(samples), columns)
     # With fewer tokens than columns, what ridge regression finds is a combination of tokens; their products decide it.
     of_tokens = 0 < len(target) < columns
-    regressors = design @ design.T if of_tokens else design
+    if of_tokens:
+        regressors, of_samples = _products(design, design), _products(of_samples, design)
+    else:
+        regressors, of_samples = design.reshape(len(target), columns), of_samples.reshape(len(samples), columns)
     final, by_fold = _predictions(regressors, target, member, of_tokens=of_tokens)
     whitenings = _whitenings(target - _times_own(regressors, by_fold, member % FOLDS), member)
     # A sample is whitened, too, by what its fold did not teach: values look smaller to a covariance that knows them.
     own_fold = sample_group % FOLDS
-    left = samples[:, site] - _times_own(of_samples @ design.T if of_tokens else of_samples, by_fold, own_fold)
+    left = samples[:, site] - _times_own(of_samples, by_fold, own_fold)
     held_out = _times_own(left, whitenings, own_fold)
     prediction = final @ whitenings[-1]
     if of_tokens:
-        prediction = design.T @ prediction
+        prediction = (design.transpose(1, 2, 0) @ prediction).reshape(columns, SKETCH)
     return whitenings[-1].astype(np.float32), prediction.astype(np.float32), held_out
+
+
+def _products(one: Floats, other: Floats) -> Floats:
+    """[tokens of one, tokens of the other] inner products of [tokens, sources, SKETCH], source by source: BLAS splits
+    larger products among threads, which wait long for one another where other programs compute."""
+    result: Floats = (one.transpose(1, 0, 2) @ other.transpose(1, 2, 0)).sum(axis=0)
+    return result
 
 
 def _times_own(rows: Floats, matrices: Floats, fold: npt.NDArray[np.int64]) -> Floats:
