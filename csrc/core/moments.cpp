@@ -6,6 +6,7 @@
 #include "isa.hpp"
 #include "log2.hpp"
 #include "predictive.hpp"
+#include "prefetch.hpp"
 #include "x86.hpp"
 
 namespace model_forensics {
@@ -13,6 +14,7 @@ namespace model_forensics {
 namespace {
 
 constexpr std::size_t kBlock = 512;
+constexpr std::size_t kAhead = 32;  // entries whose sums are on their way: channels of sparse recordings lie apart
 
 using Magnitudes = std::array<double, kBlock>;
 
@@ -57,6 +59,10 @@ void add_moments(std::span<const float> values, std::span<const std::int64_t> ch
     log2(values.data() + first, size, magnitudes);
     for (std::size_t i = 0; i < size; ++i) {
       const auto c = static_cast<std::size_t>(channels[first + i]);
+      if (first + i + kAhead < values.size()) {
+        const auto next = static_cast<std::size_t>(channels[first + i + kAhead]);
+        for (const auto& sums : {count, total, square, positive}) prefetch(sums.data() + next);
+      }
       count[c] += 1.0;
       total[c] += magnitudes[i];
       square[c] += magnitudes[i] * magnitudes[i];

@@ -9,6 +9,7 @@
 #include "isa.hpp"
 #include "log2.hpp"
 #include "parallel.hpp"
+#include "prefetch.hpp"
 #include "x86.hpp"
 
 namespace model_forensics {
@@ -132,6 +133,15 @@ class SiteCoder {
     return static_cast<std::size_t>(channels_[static_cast<std::size_t>(entry)]);
   }
 
+  // Channels of sparse recordings lie apart: while a block is added up, the numbers of the next one are on their way.
+  void ask_for(std::size_t channel) const {
+    prefetch(model_.location.data() + channel);
+    prefetch(model_.scale.data() + channel);
+    prefetch(model_.positive.data() + channel);
+    prefetch(model_.presence_gain.data() + channel);
+    prefetch(model_.degrees.data() + channel);
+  }
+
   void gather(std::int64_t first, std::size_t size) {
     for (std::size_t i = 0; i < size; ++i) {
       const std::size_t c = channel(first + static_cast<std::int64_t>(i));
@@ -146,6 +156,7 @@ class SiteCoder {
     for (std::size_t i = 0; i < size; ++i) {
       const std::size_t at = static_cast<std::size_t>(first) + i;
       const std::size_t c = static_cast<std::size_t>(channels_[at]);
+      if (at + kBlock < channels_.size()) ask_for(static_cast<std::size_t>(channels_[at + kBlock]));
       const std::size_t degrees = model_.degrees[c];
       const auto symbol = static_cast<std::size_t>(block_.symbol[i]);
       const double magnitude = model_.bits[degrees * static_cast<std::size_t>(levels_) + symbol];
