@@ -14,25 +14,29 @@ namespace model_forensics {
 
 namespace {
 
-constexpr std::uint32_t kLowBits = 0xFFFF;         // of a float32, below bfloat16's mantissa
+constexpr int kUnusedByBfloat16 = 16;              // low bits of a float32
+constexpr std::uint32_t kLowBits = (1U << kUnusedByBfloat16) - 1;
 constexpr std::int64_t kThreadEntries = 1 << 14;   // what waking a thread is worth
 constexpr std::size_t kFewKeys = 64;               // sorted by comparing
 constexpr std::size_t kDigits = 4;
 
 using Keys = std::vector<std::uint32_t>;
 
-// Byte by byte, the least significant first; one in which all keys agree costs nothing, and bfloat16 has such a byte.
+// Byte by byte, the least significant first; one in which all keys agree costs nothing.
 void sort_keys(Keys& keys, Keys& spare) {
   if (keys.size() <= kFewKeys) {
     std::sort(keys.begin(), keys.end());
     return;
   }
   std::array<std::array<std::uint32_t, 256>, kDigits> counts{};
+  std::uint32_t used = 0;  // bits that some key has
+  for (const std::uint32_t key : keys) used |= key;
+  const std::size_t digits = (static_cast<std::size_t>(std::bit_width(used)) + 7) / 8;
   for (const std::uint32_t key : keys) {
-    for (std::size_t digit = 0; digit < kDigits; ++digit) ++counts[digit][key >> (8 * digit) & 0xFF];
+    for (std::size_t digit = 0; digit < digits; ++digit) ++counts[digit][key >> (8 * digit) & 0xFF];
   }
   spare.resize(keys.size());
-  for (std::size_t digit = 0; digit < kDigits; ++digit) {
+  for (std::size_t digit = 0; digit < digits; ++digit) {
     auto& count = counts[digit];
     if (count[keys.front() >> (8 * digit) & 0xFF] == keys.size()) continue;
     std::uint32_t place = 0;
@@ -62,12 +66,13 @@ class SiteShape {
     count_runs(counts);
     for (std::size_t k = 0; k < levels_.size(); ++k) {
       const auto rank = static_cast<std::size_t>(std::floor(levels_[k] * static_cast<double>(keys_.size() - 1)));
-      quantiles[k] = std::bit_cast<float>(keys_[rank] >> 1);
+      quantiles[k] = std::bit_cast<float>(keys_[rank] >> 1 << unused_);
     }
   }
 
  private:
-  // Keys order by magnitude, then by sign. Returns how many values have a set bit below bfloat16's mantissa.
+  // Keys order by magnitude, then by sign; where no value has a set bit below bfloat16's mantissa, they have two bytes.
+  // Returns how many values have one.
   std::int64_t gather(std::int64_t begin, std::int64_t end) {
     const std::int64_t stride = std::max<std::int64_t>(1, (end - begin + most_ - 1) / most_);
     keys_.clear();
@@ -76,6 +81,10 @@ class SiteShape {
       const auto bits = std::bit_cast<std::uint32_t>(values_[static_cast<std::size_t>(i)]);
       low_mantissa += (bits & kLowBits) != 0 ? 1 : 0;
       keys_.push_back(std::rotl(bits, 1));
+    }
+    unused_ = low_mantissa == 0 ? kUnusedByBfloat16 : 0;
+    if (unused_ != 0) {
+      for (std::uint32_t& key : keys_) key = (key >> (unused_ + 1) << 1) | (key & 1U);
     }
     return low_mantissa;
   }
@@ -102,6 +111,7 @@ class SiteShape {
   std::span<const float> values_;
   std::int64_t most_;
   std::span<const double> levels_;
+  int unused_ = 0;  // low bits of a magnitude that its key leaves out
   Keys keys_;
   Keys spare_;
 };
