@@ -31,6 +31,7 @@ from model_forensics import ops
 from model_forensics.bundle import Bundle, BundleWriter, load_bundle
 from model_forensics.cf import Baseline, analyze, fit_baseline
 from model_forensics.cf.features.general import compressed_bits
+from model_forensics.cf.moments import CELLS
 from model_forensics.cf.planes import Layout, read_entries, select
 from model_forensics.config import Config
 from model_forensics.pipeline import RCAPipeline
@@ -174,6 +175,8 @@ def same_as_reference(bundle: Bundle, baseline: Baseline) -> bool:
         moments = np.zeros((4, baseline.layout.channels))
         ops.add_moments(chosen.values, chosen.channel, *moments, backend=backend)
         yield moments
+        terms, bins = chosen.values.astype(np.float64), chosen.site * CELLS + model.cell[chosen.channel]
+        yield from ops.bin_sums(terms, bins, chosen.starts, count=CELLS * len(baseline.layout), backend=backend)
 
     return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(run("auto"), run("numpy"), strict=True))
 
