@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from model_forensics.cf.calibration import EXPECTED, _held_out, _without_own_pull, q_values
+from model_forensics.cf.calibration import (
+    EXPECTED,
+    FIRST_TOKEN_LIMIT,
+    PRIOR_GROUPS,
+    SEEN_ONCE,
+    _held_out,
+    _without_own_pull,
+    calibrate,
+    q_values,
+)
 from model_forensics.cf.features.table import COLUMN, COLUMNS
 from model_forensics.cf.fitting import assign_folds
 from model_forensics.cf.standardise import refer
@@ -40,9 +49,27 @@ def test_scores_of_held_out_groups_spread_like_those_of_new_ones(groups: int) ->
         reference = refer(tables, tokens, np.arange(groups), families, floors)
         new.append(reference.standardise(others, np.full((50, SITES), 20.0)))
     ratio = np.concatenate(held_out).var(axis=(0, 1)) / np.concatenate(new).var(axis=(0, 1))
-    assert ratio[CORRECTED] == pytest.approx(1.0, abs=0.08)
-    # Without the correction they spread by 1 / (1 - share of the fold)² too much.
-    assert ratio[LEFT_ALONE] > ratio[CORRECTED] + 0.1
+    # Linear departures are pulled by the whole share; the part of it that is not taken back is left in the fold's mean,
+    # which holds 1 / (groups in a fold) of the variance.
+    fold = groups // 5
+    taken = fold / (groups + PRIOR_GROUPS)
+    assert ratio[CORRECTED] == pytest.approx(1 + (((1 - taken) / 0.8) ** 2 - 1) / fold, abs=0.08)
+    assert ratio[LEFT_ALONE] == pytest.approx(1 + (0.8**-2 - 1) / fold, abs=0.08)
+    assert ratio[LEFT_ALONE] > ratio[CORRECTED] + 0.05
+
+
+@pytest.mark.parametrize(("samples", "limit"), [(9, FIRST_TOKEN_LIMIT), (10, np.inf)])
+def test_few_first_tokens_say_no_more_than_their_limit(samples: int, limit: float) -> None:
+    rng = np.random.default_rng(2)
+    tables, tokens = rng.normal(size=(samples, SITES, len(COLUMNS))), np.full((samples, SITES), 20.0)
+    families, floors = np.zeros(SITES, dtype=np.int64), np.full((SITES, len(COLUMNS)), 1e-6)
+    names = [f"g{n}" for n in range(samples)]
+    found = calibrate(tables, tokens, np.zeros((samples, SITES, 4)), names, families, floors, ("arithmetic",))
+    far = found.judge.normal_scores(np.full((1, SITES, len(COLUMNS)), 1e6), tokens[:1])
+    once = [COLUMN[f"first.{name}"] for name in SEEN_ONCE]
+    assert (far[..., once] == limit).all() if np.isfinite(limit) else (far[..., once] > FIRST_TOKEN_LIMIT).all()
+    assert (np.delete(far, once, axis=-1) > FIRST_TOKEN_LIMIT).all()
+    assert (np.abs(found.held_out[..., once]) <= limit).all()
 
 
 def test_only_departures_from_what_the_models_expect_are_corrected() -> None:
