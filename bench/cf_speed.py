@@ -47,13 +47,14 @@ def main(arguments: Sequence[str]) -> int:
     recordings = [read_recording(path, None) for path in sorted(options.directory.glob("*.safetensors"))]
     ops.set_threads(1)
     with tempfile.TemporaryDirectory() as folder:
+        benign = [load_bundle(write(each, Path(folder) / "benign" / each.name)) for each in recordings[:FITTED]]
+        # Fitted while nothing else is held, as `build-baseline` does it.
+        baseline, fitting = timed(lambda: fit_baseline(benign, CONFIG.modules.cf))
         bundles = [
             load_bundle(write(recording, Path(folder) / "incidents" / f"{recording.name}-{copy}"))
             for copy in range(options.copies)
             for recording in recordings
         ]
-        benign = [load_bundle(write(each, Path(folder) / "benign" / each.name)) for each in recordings[:FITTED]]
-        baseline, fitting = timed(lambda: fit_baseline(benign, CONFIG.modules.cf))
         baseline.save(Path(folder) / "baseline")
         agrees = same_as_reference(bundles[0], baseline)
         load = machine.Load()

@@ -177,16 +177,19 @@ def _predictions(
     sums = _group_means(np.concatenate([design, target], axis=1), group)
     mean_design, mean_target = sums[:, : design.shape[1]], sums[:, design.shape[1] :]
     mean_fold = np.unique(group) % FOLDS
-    best: tuple[float, Floats, float] | None = None
+    errors = []
     for strength in STRENGTHS:
-        solved = np.linalg.solve(outside_grams + strength * identity, outside_crosses)
-        left = mean_target - _times_own(mean_design, solved, mean_fold)
-        error = float((left**2).sum())
-        if best is None or error < best[0]:
-            best = (error, solved, strength)
-    assert best is not None
-    final = np.linalg.solve(gram + best[2] * identity, cross)
-    return final.astype(np.float64, copy=False), best[1]
+        error = 0.0
+        for part in range(FOLDS):
+            # The matrix is symmetric: solved for the few means that are predicted, not for every column of the target.
+            inside = mean_fold == part
+            weights = np.linalg.solve(outside_grams[part] + strength * identity, mean_design[inside].T)
+            error += float(((mean_target[inside] - weights.T @ outside_crosses[part]) ** 2).sum())
+        errors.append(error)
+    ridge = STRENGTHS[int(np.argmin(errors))] * identity
+    final = np.linalg.solve(gram + ridge, cross)
+    by_fold = np.linalg.solve(outside_grams + ridge, outside_crosses)
+    return final.astype(np.float64, copy=False), by_fold.astype(np.float64, copy=False)
 
 
 def _group_means(values: Floats, group: npt.NDArray[np.int64]) -> Floats:
