@@ -123,6 +123,7 @@ def test_zeros_and_what_is_not_finite_are_left_out() -> None:
     columns = shape_columns(chosen)
     counts = IntegrityCounts.empty(layout, np.ones(6, dtype=bool))
     counts.add(entries, 0, layout)
+    told = counts.results(layout)
     for site in range(6):
         mine = chosen.values[chosen.site == site]
         assert columns["distinct"][site] == np.unique(mine).size / mine.size
@@ -131,9 +132,10 @@ def test_zeros_and_what_is_not_finite_are_left_out() -> None:
         at = {level: magnitude[int(level * (mine.size - 1))] for level in (0.1, 0.5, 1.0)}
         assert columns["top"][site] == pytest.approx(np.log2(at[1.0] / at[0.5]), rel=1e-5)
         assert columns["lower"][site] == pytest.approx(np.log2(at[0.1] / at[0.5]), rel=1e-5)
-        told = counts.result(site, layout, {})
         everything = entries.values[(entries.site == site) & entries.finite]
-        assert told.distinct_fraction == pytest.approx(np.unique(everything.view(np.uint32)).size / everything.size)
+        assert told[site].distinct_fraction == pytest.approx(
+            np.unique(everything.view(np.uint32)).size / everything.size
+        )
 
 
 @pytest.mark.parametrize("sites", [2, 40])

@@ -211,31 +211,24 @@ def _metrics(
     windows: bool,
 ) -> tuple[SiteMetrics, ...]:
     hard = hard_flags(reading.integrity)
-    dtypes = dtype_differences(baseline, recording)
     statistic = np.where(np.isfinite(judged.scores.statistic), judged.scores.statistic, -np.inf)
     order = sorted(range(len(reading.layout)), key=lambda site: (not hard[site], -statistic[site]))
     worst = {site for site in order[:DETAILED_SITES] if windows and (np.isfinite(statistic[site]) or hard[site])}
     tokens = reading.tokens
     by_method = _method_scores(reading, baseline, judged, methods)
-    normal = _integrity_scores(judged.scores)
+    integrity = reading.integrity.results(
+        reading.layout, _integrity_scores(judged.scores), dtype_differences(baseline, recording)
+    )
     rank, sigmas = _numbers(judged.scores.statistic), _numbers(judged.sigma)
     p, bh, by = _numbers(judged.p), _numbers(judged.bh), _numbers(judged.by)
     seen = tokens.sum(axis=0).tolist()
     unknown = Layout(tuple(info for info in recording.sites.values() if info.name not in reading.layout.index))
-    extra = (
-        _read(recording, unknown, lambda e: Measured(np.zeros((len(unknown), 0)), ()), None) if len(unknown) else None
-    )
+    extra = _unknown(recording, unknown) if len(unknown) else []
     rows: list[SiteMetrics] = []
     for info in recording.sites.values():
         site = reading.layout.index.get(info.name)
         if site is None:
-            assert extra is not None
-            at = unknown.index[info.name]
-            counts = extra.integrity.result(at, unknown, {})
-            tokens_here = int(extra.tokens[:, at].sum())
-            rows.append(
-                _unjudged(info, tokens_here, counts, "the baseline lacks this site", bool(counts.nan + counts.inf))
-            )
+            rows.append(extra[unknown.index[info.name]])
             continue
         sigma = sigmas[site]
         show = site in worst or (windows and (hard[site] or (sigma is not None and sigma > config.anomaly_threshold)))
@@ -247,7 +240,7 @@ def _metrics(
                 layer=info.layer,
                 features=info.features,
                 tokens=seen[site],
-                integrity=reading.integrity.result(site, reading.layout, normal[site], dtypes[site]),
+                integrity=integrity[site],
                 anomaly_score=sigma,
                 p_value=p[site],
                 q_value_bh=bh[site],
@@ -264,6 +257,14 @@ def _metrics(
             )
         )
     return tuple(rows)
+
+
+def _unknown(recording: Recording, sites: Layout) -> list[SiteMetrics]:
+    """Sites that the baseline lacks: their integrity."""
+    reading = _read(recording, sites, lambda e: Measured(np.zeros((len(sites), 0)), ()), None)
+    counts = zip(sites.sites, reading.tokens.sum(axis=0).tolist(), reading.integrity.results(sites), strict=True)
+    reason, hard = "the baseline lacks this site", hard_flags(reading.integrity)
+    return [_unjudged(*row, reason, bad) for row, bad in zip(counts, hard, strict=True)]
 
 
 def _unjudged(
@@ -383,11 +384,12 @@ def _without_baseline(
     tables, tokens, hard = reading.tables, reading.tokens, hard_flags(reading.integrity)
     rows = []
     medians = {name: _numbers(_median(tables[:, :, columns])) for name, columns in _bits_columns(methods).items()}
+    integrity = reading.integrity.results(layout)
     for site, info in enumerate(layout.sites):
         bits = {name: values[site] for name, values in medians.items()}
         scores = {n: MethodScore(bits=b, baseline_bits=None, sigma=None, p_value=None) for n, b in bits.items()}
-        counts = reading.integrity.result(site, layout, {})
-        rows.append(_unjudged(info, int(tokens[:, site].sum()), counts, "no baseline", hard[site], scores))
+        seen = int(tokens[:, site].sum())
+        rows.append(_unjudged(info, seen, integrity[site], "no baseline", hard[site], scores))
     return ForensicsResult(
         metrics=tuple(rows),
         anomaly_score=None,

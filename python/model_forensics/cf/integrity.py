@@ -93,37 +93,52 @@ class IntegrityCounts:
                 channel = int(entries.channel[at] - layout.offsets[position])
                 self.first[position] = (sample, int(entries.row[at]), channel)
 
-    def result(
-        self, site: int, layout: Layout, normal: dict[str, float], dtype_difference: str | None = None
-    ) -> Integrity:
-        """The counts of one site; `normal` are normal scores of integrity columns, of those that depart."""
-        values, zeros, nan, inf = (int(counts[site]) for counts in (self.values, self.zeros, self.nan, self.inf))
-        weight = float(self.weight[site])
-        distinct, low_mantissa, saturated = (float(t[site]) / weight if weight else None for t in self.shares.values())
-        constant = None
-        if self.dense[site] and self.rows[site] > 1:
+    def results(
+        self,
+        layout: Layout,
+        normal: Sequence[dict[str, float]] | None = None,
+        differences: Sequence[str | None] | None = None,
+    ) -> list[Integrity]:
+        """The counts of each site.
+
+        Args:
+            normal: per site, normal scores of the integrity columns that depart; None without a baseline.
+            differences: per site, in words, how its dtype differs from the baseline's; None without one.
+        """
+        normal = [{} for _ in layout.sites] if normal is None else normal
+        differences = [None for _ in layout.sites] if differences is None else differences
+        shares = [np.divide(total, self.weight, out=np.zeros_like(total), where=self.weight > 0).tolist()
+                  for total in self.shares.values()]  # fmt: skip
+        counts = (each.tolist() for each in (self.values, self.zeros, self.nan, self.inf, self.weight))
+        given = zip(*counts, *shares, self.first, self._constant_channels(layout), normal, differences, strict=True)
+        return [
+            Integrity(
+                values=values,
+                nan=nan,
+                inf=inf,
+                first_nonfinite=first if nan + inf else None,
+                all_zero=values > 0 and zeros == values,
+                zero_fraction=zeros / values if values else 0.0,
+                constant_channels=constant,
+                distinct_fraction=distinct if weight else None,
+                low_mantissa_fraction=low_mantissa if weight else None,
+                saturated_fraction=saturated if weight else None,
+                flags=_flags(nan, inf, values > 0 and zeros == values, departing, difference),
+            )
+            for values, zeros, nan, inf, weight, distinct, low_mantissa, saturated,
+                first, constant, departing, difference in given
+        ]  # fmt: skip
+
+    def _constant_channels(self, layout: Layout) -> list[int | None]:
+        """Per site; None where it is sparse or has one row."""
+        result: list[int | None] = [None] * len(layout)
+        for site in np.flatnonzero(self.dense & (self.rows > 1)):
             part = slice(layout.offsets[site], layout.offsets[site + 1])
-            constant = int((self.lowest[part] == self.highest[part]).sum())
-        all_zero = values > 0 and zeros == values
-        flags = _flags(nan, inf, all_zero, normal)
-        if dtype_difference is not None:
-            flags = (*flags, dtype_difference)
-        return Integrity(
-            values=values,
-            nan=nan,
-            inf=inf,
-            first_nonfinite=self.first[site] if nan + inf else None,
-            all_zero=all_zero,
-            zero_fraction=zeros / values if values else 0.0,
-            constant_channels=constant,
-            distinct_fraction=distinct,
-            low_mantissa_fraction=low_mantissa,
-            saturated_fraction=saturated,
-            flags=flags,
-        )
+            result[site] = int((self.lowest[part] == self.highest[part]).sum())
+        return result
 
 
-def _flags(nan: int, inf: int, all_zero: bool, normal: dict[str, float]) -> tuple[str, ...]:
+def _flags(nan: int, inf: int, all_zero: bool, normal: dict[str, float], difference: str | None) -> tuple[str, ...]:
     flags: list[str] = []
     if nan:
         flags.append(f"{nan} NaN")
@@ -135,6 +150,8 @@ def _flags(nan: int, inf: int, all_zero: bool, normal: dict[str, float]) -> tupl
         if abs(score) >= DEPARTS_AT:
             below, above = WORDS[name]
             flags.append(above if score > 0 else below)
+    if difference is not None:
+        flags.append(difference)
     return tuple(flags)
 
 
