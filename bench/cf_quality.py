@@ -7,41 +7,73 @@ of `bench/cf_evaluation`. Without the directory the real recordings are left out
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from bench import threads
 from bench.cf_evaluation import calibration, damage, kept_aside, propagation, real, records, tables, windows
 from bench.cf_evaluation.networks import Network, character_model, minilm
 from bench.cf_evaluation.plan import CONFIG, FULL, QUICK, Plan
 
-PARTS = ("real", "calibration", "windows", "propagation")
+PARTS = ("calibration", "propagation", "windows", "real")  # the longest first
+PROCESSES = 2
 RESULTS = Path(__file__).parent / "cf_evaluation" / "results.json"
 PAGE = Path(__file__).parents[1] / "docs" / "forensics.md"
 
 
+@cache
 def networks(plan: Plan) -> list[Network]:
+    """Made once a process."""
     return [character_model(plan.pool, plan.tested, plan.training_steps), minilm(plan.pool, plan.tested)]
 
 
-def run_part(part: str, plan: Plan, directory: Path | None, made: Sequence[Network], held_out: bool) -> Any:
+def run_part(part: str, plan: Plan, directory: Path | None, held_out: bool) -> Any:
     """Plain JSON values of one part; None where there is nothing to run."""
     if part == "real":
         return None if directory is None else real.measure(directory, plan, held_out)
+    if held_out and part != "propagation":
+        return None
+    made = networks(plan)
     if part == "propagation":
         damages = kept_aside.DAMAGES if held_out else damage.DAMAGES
         return [row for network in made for row in propagation.measure(network, plan, damages)]
-    if held_out:
-        return None
     if part == "calibration":
         return [row for network in made for row in calibration.measure(network, plan)]
     return [row for network in made for row in windows.measure(network, plan, windows.SPAN_FAULTS)]
+
+
+class Ran(NamedTuple):
+    """What one part gave.
+
+    Attributes:
+        notes: of the networks, where the part used them.
+        seconds: of the processor, the networks' preparation included where this part came first.
+    """
+
+    part: str
+    result: Any
+    notes: dict[str, str]
+    seconds: int
+
+
+def timed_part(part: str, plan: Plan, directory: Path | None, held_out: bool) -> Ran:
+    torch.set_num_threads(1)
+    threads.use_threads(1)
+    start = time.process_time()
+    result = run_part(part, plan, directory, held_out)
+    notes = {network.name: network.note for network in networks(plan)} if part != "real" and result is not None else {}
+    return Ran(part, result, notes, round(time.process_time() - start))
 
 
 def environment(plan: Plan) -> dict[str, Any]:
@@ -53,23 +85,24 @@ def environment(plan: Plan) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
-    torch.set_num_threads(1)
     plan = QUICK if options.quick else FULL
-    made: list[Network] = networks(plan) if set(options.parts) - {"real"} else []
     outcome: dict[str, Any] = records.read(options.output) if options.output.exists() else {}
     outcome["environment"] = environment(plan)
-    if made:
-        outcome["networks"] = {network.name: network.note for network in made}
     key: Callable[[str], str] = (lambda part: f"{part}_kept_aside") if options.held_out else str
-    for part in options.parts:
-        start = time.process_time()
-        result = run_part(part, plan, options.directory, made, options.held_out)
-        if result is None:
-            continue
-        outcome[key(part)] = result
-        outcome.setdefault("processor_seconds", {})[key(part)] = round(time.process_time() - start)
-        records.write(outcome, options.output)
-        print(f"{key(part)}: {outcome['processor_seconds'][key(part)]} s", file=sys.stderr)
+    context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch may hang
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by BLAS in each of the processes
+    with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
+        parts = sorted(set(options.parts), key=PARTS.index)
+        runs = [pool.submit(timed_part, part, plan, options.directory, options.held_out) for part in parts]
+        for run in as_completed(runs):
+            part, result, notes, seconds = run.result()
+            if result is None:
+                continue
+            outcome[key(part)] = result
+            outcome.setdefault("networks", {}).update(notes)
+            outcome.setdefault("processor_seconds", {})[key(part)] = seconds
+            records.write(outcome, options.output)
+            print(f"{key(part)}: {seconds} s", file=sys.stderr)
     text = tables.render(records.read(options.output))  # what is shown is what the file holds
     print(text)
     if options.write:
