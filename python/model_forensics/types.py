@@ -284,6 +284,14 @@ class SideEffects(Frozen):
     kl_max_bits: float
 
 
+class Certificate(Frozen):
+    """What a fix set's level of minimality rests on; all on the samples that the search saw."""
+
+    candidates: int  # interventions that sets were drawn from
+    exhausted: int  # every set of these up to this size was run
+    forwards: int  # rows run through the model when the search ended, self-checks included
+
+
 class FixSet(Frozen):
     """A set of interventions and what was measured by running it."""
 
@@ -303,6 +311,7 @@ class FixSet(Frozen):
     side_effects: SideEffects | None
     minimality: Minimality
     bits_replaced: float | None
+    certificate: Certificate | None = None  # null where no search established the level
 
     def __str__(self) -> str:
         return ", ".join(str(intervention) for intervention in self.interventions)

@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 
 from model_forensics.cca.evidence import BenignEffects
-from model_forensics.cca.executor import Executor, SetOutcome
+from model_forensics.cca.executor import Executor
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.pool import Candidate, build_pool, difference
 from model_forensics.cca.prepare import Prepared, prepare
 from model_forensics.cca.replay import split_groups
 from model_forensics.cca.restoration import Explained, Rescore
-from model_forensics.cca.search import Found, Problem, Search
+from model_forensics.cca.search import Found, Hit, Problem, Search, Settings
 from model_forensics.config import CausalConfig
 from model_forensics.errors import InterventionError, UsageError
 from model_forensics.models import Model
-from model_forensics.types import CausalResult, FixSet, Intervention, Minimality, Recording, SearchSpent
+from model_forensics.types import CausalResult, Certificate, FixSet, Intervention, Recording, SearchSpent
 
-MAX_ALTERNATIVES = 5
 Progress = Callable[[str, int, int], None]
 
 
@@ -77,9 +76,9 @@ def find_fix_set(
     executor.deadline = None if timeout_seconds is None else started + timeout_seconds
     if progress is not None:
         executor.progress = lambda done, total: progress("search", done, total)
-    found = Search(_problem(laboratory, seen, config)).result()
+    found = Search(_problem(laboratory, seen, config), _settings(config, seed)).result()
     executor.deadline = None
-    fix_set, alternatives, workarounds, best = _judge(laboratory, found)
+    fix_set, alternatives, workarounds, best = _judge(laboratory, found, config.max_alternatives)
     if found.timed_out:
         warnings = (*warnings, "the search ran out of time: sets that were not run may be smaller or better")
     return CausalResult(
@@ -107,8 +106,8 @@ def validate_fix(
 ) -> FixSet:
     """The same set, measured anew on the samples that the search with this seed held out.
 
-    `minimality` is carried over (only a search can establish it), except that it becomes `none` when a member turns
-    out to be dispensable.
+    `minimality` and `certificate` are carried over (only a search can establish them), except that the level becomes
+    `none` when a member turns out to be dispensable.
 
     Raises:
         InterventionError: no sample fails on replay, or a donor that the set names is not available.
@@ -130,6 +129,7 @@ def validate_fix(
     _, held_out, in_sample = split_groups(prepared.cases, seed)
     laboratory = _laboratory(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
     measured = laboratory.fix_set(tuple(range(len(pool))), fix_set.minimality)
+    measured = measured.model_copy(update={"certificate": fix_set.certificate})
     if len(pool) > 1 and _dispensable(measured, laboratory):
         measured = measured.model_copy(update={"minimality": "none"})
     return measured
@@ -212,19 +212,29 @@ def _problem(laboratory: Laboratory, seen: Sequence[int], config: CausalConfig) 
     )
 
 
+def _settings(config: CausalConfig, seed: int) -> Settings:
+    return Settings(
+        strategy=config.search_strategy,
+        beam_width=config.beam_width,
+        stage_sets=config.max_stage_sets,
+        alternatives=config.max_alternatives,
+        seed=seed,
+    )
+
+
 def _judge(
-    laboratory: Laboratory, found: Found
+    laboratory: Laboratory, found: Found, limit: int
 ) -> tuple[FixSet | None, tuple[FixSet, ...], tuple[FixSet, ...], FixSet | None]:
     """(fix set, alternatives, workarounds, best effect), labelled by the evidence; the search's order is kept.
 
     Only a handful of sets is measured, in an order fixed before the held-out samples were looked at.
     """
-    kept = MAX_ALTERNATIVES + 1
-    measured = [_measure(laboratory, item) for item in (*found.restoring[:kept], *found.flipping[:kept])]
+    kept, forwards = limit + 1, _forwards(laboratory)
+    measured = [_measure(laboratory, hit, forwards) for hit in (*found.restoring[:kept], *found.flipping[:kept])]
     causes = [fix for fix in measured if fix.sufficient and fix.label == "cause"]
     workarounds = [fix for fix in measured if fix.sufficient and fix.label == "workaround"]
     if causes:
-        return causes[0], tuple(causes[1:kept]), tuple(workarounds[:MAX_ALTERNATIVES]), None
+        return causes[0], tuple(causes[1:kept]), tuple(workarounds[:limit]), None
     if workarounds:
         return workarounds[0], (), tuple(workarounds[1:kept]), None
     if measured:
@@ -234,9 +244,16 @@ def _judge(
     return None, (), (), None
 
 
-def _measure(laboratory: Laboratory, item: tuple[SetOutcome, Minimality]) -> FixSet:
-    outcome, minimality = item
-    return laboratory.fix_set(outcome.members, minimality)
+def _measure(laboratory: Laboratory, hit: Hit, forwards: int) -> FixSet:
+    pool = len(laboratory.executor.pool)
+    certificate = Certificate(candidates=pool, exhausted=hit.exhausted, forwards=forwards)
+    measured = laboratory.fix_set(hit.outcome.members, hit.minimality)
+    return measured.model_copy(update={"certificate": certificate})
+
+
+def _forwards(laboratory: Laboratory) -> int:
+    """Rows run through the model so far, checks included."""
+    return laboratory.executor.runner.rows_run + laboratory.explained.rows_run + laboratory.benign.rows_run
 
 
 def _spent(laboratory: Laboratory, config: CausalConfig, timed_out: bool, seed: int) -> SearchSpent:
@@ -244,7 +261,7 @@ def _spent(laboratory: Laboratory, config: CausalConfig, timed_out: bool, seed: 
     return SearchSpent(
         strategy=config.search_strategy,
         pool=tuple(dict.fromkeys(candidate.tap.name for candidate in executor.pool)),
-        forwards=executor.runner.rows_run + laboratory.explained.rows_run + laboratory.benign.rows_run,
+        forwards=_forwards(laboratory),
         combinations=executor.combinations,
         self_check_max_error=executor.worst_error,
         timed_out=timed_out,
