@@ -210,6 +210,21 @@ def test_divergence_from_the_donor_model(plant, planting):
         find(planted, incident=incident, benign=[])
 
 
+def test_the_donor_that_is_asked_for_is_the_one_or_none(plant):
+    planted = plant(1, "mlp")
+    for donor in ("reference_model", "contrast"):
+        with pytest.raises(UsageError, match=f"'{donor}' is asked for and not given"):
+            find(planted, config=CausalConfig(donor=donor))
+    with pytest.raises(UsageError, match="not given"):
+        find(planted, benign=[], config=CausalConfig(donor="benign_sample"))
+    with pytest.raises(UsageError, match="reference_model is given too"):
+        find(planted, donor_model=planted.intact, config=CausalConfig(donor="benign_sample"))
+    for donor, given in (("benign_sample", {}), ("reference_model", {"donor_model": planted.intact})):
+        result = find(planted, config=CausalConfig(donor=donor, intervention_types=("patch",)), **given)
+        assert result.fix_set is not None
+        assert result.fix_set.interventions[0].donor.kind == donor
+
+
 def test_kinds_without_a_donor(plant):
     planted = plant(1, "mlp")
     with pytest.raises(InterventionError, match="no site has a donor"):
