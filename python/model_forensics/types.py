@@ -335,6 +335,8 @@ class SearchSpent(Frozen):
     self_check_max_error: float  # fast against plain hooks, relative to the largest logit
     timed_out: bool
     seed: int
+    left_out: int = 0  # sites that were not in the pool, because it was large and others looked more promising
+    attribution_agreement: float | None = None  # rank correlation of estimated and measured effects, where estimated
 
 
 class CausalResult(Frozen):
