@@ -52,6 +52,8 @@ class CausalConfig(_Section):
     """What patches are taken from; `auto` takes the first available in the order of docs/fix-sets.md."""
     granularity: Literal["component", "head"] = "component"
     """`component`: attention and MLP outputs. `head`: single heads and MLP outputs."""
+    refine: bool = True
+    """Look for heads, neurons and positions inside the fix set that repair as well; needs a reference model."""
     max_pool_sites: int = Field(default=256, ge=1)
     """Sites that are searched first where there are more; the others follow if these prove the wrong ones."""
     max_batch_rows: int = Field(default=64, ge=1)

@@ -292,6 +292,19 @@ class Certificate(Frozen):
     forwards: int  # rows run through the model when the search ended, self-checks included
 
 
+class Finer(Frozen):
+    """Parts of a fix set's components that repair as well; measured on the samples of its evidence.
+
+    Not a claim of cause: at single positions a patch may merely carry the answer.
+    """
+
+    interventions: tuple[Intervention, ...]  # heads, `L3.neuron64-79` for neighbouring neurons, and positions
+    flip_rate: float
+    samples: int
+    recovery: float | None
+    bits_replaced: float
+
+
 class FixSet(Frozen):
     """A set of interventions and what was measured by running it."""
 
@@ -312,6 +325,7 @@ class FixSet(Frozen):
     minimality: Minimality
     bits_replaced: float | None
     certificate: Certificate | None = None  # null where no search established the level
+    finer: Finer | None = None  # null where nothing finer repairs as well, or none was looked for
 
     def __str__(self) -> str:
         return ", ".join(str(intervention) for intervention in self.interventions)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 
 from model_forensics.cca.attribution import estimated_effects
 from model_forensics.cca.evidence import BenignEffects
-from model_forensics.cca.executor import Executor
+from model_forensics.cca.executor import Executor, OutOfTime, SetOutcome
+from model_forensics.cca.finer import refine
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.pool import Candidate, build_pool, difference
 from model_forensics.cca.prepare import Prepared, prepare
 from model_forensics.cca.replay import split_groups
-from model_forensics.cca.restoration import Explained, Rescore
+from model_forensics.cca.restoration import Explained, Rescore, output_restored
 from model_forensics.cca.search import Hit, Problem, Settings
 from model_forensics.cca.shortlist import Shortlisted, promising_order, search_shortlist
 from model_forensics.config import CausalConfig
@@ -87,9 +88,16 @@ def find_fix_set(
         config.max_pool_sites,
         _settings(config, seed),
     )
-    executor.deadline = None
+    deadline, executor.deadline = executor.deadline, None
     fix_set, alternatives, workarounds, best = _judge(laboratory, searched, config.max_alternatives)
     warnings = (*warnings, *searched.warnings)
+    if fix_set is not None and donor_model is not None and config.refine:
+        goal = _goal(laboratory, fix_set)
+        try:
+            finer = refine(prepared, donor_model, fix_set, goal, seen, held_out, seed=seed, deadline=deadline)
+            fix_set = fix_set.model_copy(update={"finer": finer})
+        except OutOfTime:
+            warnings = (*warnings, "time ran out while parts of the fix set's components were tried")
     if searched.found.timed_out:
         warnings = (*warnings, "the search ran out of time: sets that were not run may be smaller or better")
     return CausalResult(
@@ -140,10 +148,21 @@ def validate_fix(
     _, held_out, in_sample = split_groups(prepared.cases, seed)
     laboratory = _laboratory(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
     measured = laboratory.fix_set(tuple(range(len(pool))), fix_set.minimality)
-    measured = measured.model_copy(update={"certificate": fix_set.certificate})
+    measured = measured.model_copy(update={"certificate": fix_set.certificate, **_without_claim(prepared, fix_set)})
     if len(pool) > 1 and _dispensable(measured, laboratory):
         measured = measured.model_copy(update={"minimality": "none"})
     return measured
+
+
+def _without_claim(prepared: Prepared, fix: FixSet) -> dict[str, str]:
+    """A set that acts at the scored position alone may merely carry the answer there, so it is no cause."""
+    scored = prepared.runner.position
+    lengths = {sample.tokens for sample in prepared.calls.recording.samples}
+    late = all(
+        one.positions is not None and all({p % count for p in one.positions} == {scored % count} for count in lengths)
+        for one in fix.interventions
+    )
+    return {"label": "workaround"} if late else {}
 
 
 def _dispensable(measured: FixSet, laboratory: Laboratory) -> bool:
@@ -249,6 +268,13 @@ def _problem(laboratory: Laboratory, seen: Sequence[int], config: CausalConfig, 
 def _component(candidate: Candidate) -> str:
     """The attention or MLP that a head or neuron is a part of; every other site is a component by itself."""
     return candidate.tap.module if candidate.tap.kind in ("head", "neuron") else candidate.tap.name
+
+
+def _goal(laboratory: Laboratory, fix: FixSet) -> Callable[[SetOutcome], bool]:
+    """What parts of this set must do: flip, and restore the donor's output if the set does."""
+    if fix.label == "workaround":
+        return laboratory.sufficient
+    return lambda outcome: laboratory.sufficient(outcome) and output_restored(outcome)
 
 
 def _settings(config: CausalConfig, seed: int) -> Settings:
