@@ -10,7 +10,7 @@ from model_forensics.cca.evidence import BenignEffects
 from model_forensics.cca.executor import Executor, OutOfTime, SetOutcome
 from model_forensics.cca.finer import refine
 from model_forensics.cca.measure import Laboratory
-from model_forensics.cca.pool import Candidate, build_pool, difference
+from model_forensics.cca.pool import CAUSE_KINDS, Candidate, build_pool, difference
 from model_forensics.cca.prepare import Prepared, prepare
 from model_forensics.cca.replay import split_groups
 from model_forensics.cca.restoration import Explained, Rescore, output_restored
@@ -180,7 +180,7 @@ def _candidate(prepared: Prepared, intervention: Intervention) -> Candidate:
         InterventionError: the donor is missing or another one than the set names.
     """
     taps = {tap.name: tap for tap in prepared.taps}
-    if intervention.site not in taps:
+    if intervention.site not in taps or taps[intervention.site].kind not in CAUSE_KINDS:
         raise InterventionError(
             "the site is a cut through the whole model, or the model does not compute it",
             where=intervention.site,

@@ -95,7 +95,7 @@ class Found:
     timed_out: bool = False
 
 
-CHUNK = 256
+CHUNK = 64
 """Sets between two updates of the ledger, so that a deadline takes no more than these."""
 
 
