@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model_forensics.errors import ConfigError
 
@@ -33,17 +33,40 @@ class CausalConfig(_Section):
     """`modules.cca`: causal minimal fix sets."""
 
     enabled: bool = True
-    search_strategy: Literal["greedy"] = "greedy"
+    search_strategy: Literal["greedy", "beam", "random"] = "greedy"
+    """How sets grow; shrinking, subsets and exhaustion follow whichever it is (docs/fix-sets.md)."""
+    beam_width: int = Field(default=8, ge=1)
+    """Sets that `beam` keeps of each size."""
     max_fix_set_size: int = Field(default=5, ge=1)
+    max_alternatives: int = Field(default=5, ge=0)
+    """Further minimal sets that are looked for and measured, at most."""
+    max_stage_sets: int = Field(default=2500, ge=1)
+    """Sets that one stage of the search may run, at most: random draws, all sets of one size, all subsets of a set,
+    the shrinking of everything, alternatives."""
     early_stop_threshold: float = Field(default=0.8, gt=0, le=1)
     """A set is sufficient when at least this share of the incident's samples flips."""
     intervention_types: tuple[Literal["zero", "mean", "patch"], ...] = Field(
         default=("zero", "mean", "patch"), min_length=1
     )
+    donor: Literal["auto", "reference_model", "benign_sample", "contrast"] = "auto"
+    """What patches are taken from; `auto` takes the first available in the order of docs/fix-sets.md."""
     granularity: Literal["component", "head"] = "component"
     """`component`: attention and MLP outputs. `head`: single heads and MLP outputs."""
+    refine: bool = True
+    """Look for heads, neurons and positions inside the fix set that repair as well; needs a reference model."""
+    max_pool_sites: int = Field(default=256, ge=1)
+    """Sites that are searched first where there are more; the others follow if these prove the wrong ones."""
     max_batch_rows: int = Field(default=64, ge=1)
-    """Candidate sets × samples that go through the model in one forward."""
+    """Candidate sets × samples that go through the model in one forward; of rows that are run at few tokens, up to four
+    times as many."""
+
+    @model_validator(mode="after")
+    def _check(self) -> CausalConfig:
+        if self.donor != "auto" and "patch" not in self.intervention_types:
+            raise ValueError(f"donor '{self.donor}' is what patches are taken from, but 'patch' is not allowed")
+        if len(set(self.intervention_types)) < len(self.intervention_types):
+            raise ValueError("intervention_types names a kind twice")
+        return self
 
 
 class ModulesConfig(_Section):

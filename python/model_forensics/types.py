@@ -284,6 +284,27 @@ class SideEffects(Frozen):
     kl_max_bits: float
 
 
+class Certificate(Frozen):
+    """What a fix set's level of minimality rests on; all on the samples that the search saw."""
+
+    candidates: int  # interventions that sets were drawn from
+    exhausted: int  # every set of these up to this size was run
+    forwards: int  # rows run through the model when the search ended, self-checks included
+
+
+class Finer(Frozen):
+    """Parts of a fix set's components that repair as well; measured on the samples of its evidence.
+
+    Not a claim of cause: at single positions a patch may merely carry the answer.
+    """
+
+    interventions: tuple[Intervention, ...]  # heads, `L3.neuron64-79` for neighbouring neurons, and positions
+    flip_rate: float
+    samples: int
+    recovery: float | None
+    bits_replaced: float
+
+
 class FixSet(Frozen):
     """A set of interventions and what was measured by running it."""
 
@@ -303,6 +324,8 @@ class FixSet(Frozen):
     side_effects: SideEffects | None
     minimality: Minimality
     bits_replaced: float | None
+    certificate: Certificate | None = None  # null where no search established the level
+    finer: Finer | None = None  # null where nothing finer repairs as well, or none was looked for
 
     def __str__(self) -> str:
         return ", ".join(str(intervention) for intervention in self.interventions)
@@ -338,6 +361,8 @@ class SearchSpent(Frozen):
     timed_out: bool
     seed: int
     execution: Execution | None = None
+    left_out: int = 0  # sites that were not in the pool, because it was large and others looked more promising
+    attribution_agreement: float | None = None  # rank correlation of estimated and measured effects, where estimated
 
 
 class CausalResult(Frozen):

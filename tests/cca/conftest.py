@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from model_forensics.errors import UnknownSite
 from model_forensics.failure import Failure
 from model_forensics.models import Model, hooks, rows
 from model_forensics.types import ModelReference, Sample, SiteInfo
+
+sys.path.insert(0, str(Path(__file__).parent))  # mechanisms
 
 VOCABULARY = 48
 

@@ -210,6 +210,21 @@ def test_divergence_from_the_donor_model(plant, planting):
         find(planted, incident=incident, benign=[])
 
 
+def test_the_donor_that_is_asked_for_is_the_one_or_none(plant):
+    planted = plant(1, "mlp")
+    for donor in ("reference_model", "contrast"):
+        with pytest.raises(UsageError, match=f"'{donor}' is asked for and not given"):
+            find(planted, config=CausalConfig(donor=donor))
+    with pytest.raises(UsageError, match="not given"):
+        find(planted, benign=[], config=CausalConfig(donor="benign_sample"))
+    with pytest.raises(UsageError, match="reference_model is given too"):
+        find(planted, donor_model=planted.intact, config=CausalConfig(donor="benign_sample"))
+    for donor, given in (("benign_sample", {}), ("reference_model", {"donor_model": planted.intact})):
+        result = find(planted, config=CausalConfig(donor=donor, intervention_types=("patch",)), **given)
+        assert result.fix_set is not None
+        assert result.fix_set.interventions[0].donor.kind == donor
+
+
 def test_kinds_without_a_donor(plant):
     planted = plant(1, "mlp")
     with pytest.raises(InterventionError, match="no site has a donor"):
@@ -285,6 +300,27 @@ def test_validation_refuses_another_experiment(plant):
     measured = validate_fix(planted.broken, planted.incident, wrong, donor_model=planted.intact, **given)
     assert not measured.sufficient
     assert measured.label == "workaround"
+
+
+@pytest.mark.parametrize("site", ["embed", "L1.resid", "final_norm", "logits"])
+def test_a_cut_through_the_whole_model_is_not_validated(plant, site):
+    """Copied from a healthy run it always works and explains nothing."""
+    planted = plant(1, "mlp")
+    fix = find(planted, donor_model=planted.intact).fix_set
+    cut = fix.model_copy(update={"interventions": (fix.interventions[0].model_copy(update={"site": site}),)})
+    with pytest.raises(InterventionError, match="cut through"):
+        validate_fix(planted.broken, planted.incident, cut, config=CONFIG, donor_model=planted.intact)
+
+
+def test_running_out_of_time_keeps_what_was_found(plant, monkeypatch):
+    """The clock stops after the third look at it: every set that was run by then counts, and no other."""
+    planted = plant(1, "mlp")
+    times = iter([0.0, 1.0, 1.0, 1.0])
+    monkeypatch.setattr("model_forensics.cca.fix_sets.time.monotonic", lambda: next(times, 100.0))
+    result = find(planted, timeout_seconds=50, config=CausalConfig(max_batch_rows=4))
+    assert result.spent.timed_out
+    assert any("ran out of time" in warning for warning in result.warnings)
+    assert 0 < result.spent.combinations < 18
 
 
 def test_unknown_architectures_by_module_path(planting):

@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_forensics.cca.executor import CaseOutcome, OutOfTime, SetOutcome
-from model_forensics.cca.search import Problem, Search
+from model_forensics.cca.search import Problem, Search, Settings
+
+
+def members_of(hits):
+    return [hit.outcome.members for hit in hits]
 
 
 class Table:
@@ -44,7 +48,7 @@ class Table:
         case = CaseOutcome(-1.0 if flipped else 1.0, "fixed" if flipped else "failed", None, residual)
         return SetOutcome(members, (case,), (1.0,))
 
-    def search(self):
+    def search(self, **settings):
         return Search(
             Problem(
                 sites=self.sites,
@@ -54,7 +58,8 @@ class Table:
                 sufficient=lambda o: o.flip_rate >= 0.8,
                 restores=None if self.restores is None else (lambda o: self.restores(frozenset(o.members))),
                 max_size=self.max_size,
-            )
+            ),
+            Settings(**settings),
         ).result()
 
     def brute_force(self, goal):
@@ -78,8 +83,15 @@ def test_agrees_with_brute_force_on_any_truth_table(size, seed, density):
     table = Table(size, lambda chosen: truth[tuple(sorted(chosen))])
     found = table.search()
     expected = table.brute_force(lambda chosen: truth[tuple(sorted(chosen))])
-    assert {o.members for o, _ in found.flipping} == set(expected)
-    assert all(minimality == "cardinality" for _, minimality in found.flipping)
+    smallest = {hit.outcome.members for hit in found.flipping if len(hit.outcome.members) == len((*expected, ())[0])}
+    assert smallest == set(expected)
+    for hit in found.flipping:
+        members = hit.outcome.members
+        proper = [part for k in range(1, len(members)) for part in combinations(members, k)]
+        assert truth[members]
+        assert not any(truth[part] for part in proper)
+        assert set(proper) <= table.executed
+        assert hit.minimality == ("cardinality" if members in smallest else "subset")
 
 
 @settings(max_examples=40, deadline=None)
@@ -88,23 +100,24 @@ def test_needles_without_any_single_signal(size, data):
     """Only all of them together help: greedy sees a flat landscape, the shrinking of everything finds them."""
     needed = data.draw(st.sets(st.integers(0, size - 1), min_size=2, max_size=3))
     found = Table(size, needed.issubset).search()
-    assert [(set(o.members), m) for o, m in found.flipping] == [(needed, "cardinality")]
+    assert [(set(hit.outcome.members), hit.minimality) for hit in found.flipping] == [(needed, "cardinality")]
 
 
 def test_five_needles_in_a_large_pool():
     needed = {3, 17, 22, 41, 59}
     table = Table(60, needed.issubset, max_size=5)
     found = table.search()
-    assert [(set(o.members), m) for o, m in found.flipping] == [(needed, "local")]
-    assert all(tuple(sorted(needed - {i})) in table.executed for i in needed)
+    assert [(set(hit.outcome.members), hit.minimality) for hit in found.flipping] == [(needed, "subset")]
+    assert all(set(combinations(sorted(needed), k)) <= table.executed for k in range(1, 5))
+    assert found.flipping[0].exhausted == 2
 
 
 def test_four_needles_have_all_proper_subsets_run():
     needed = (3, 17, 22, 41)
     table = Table(60, set(needed).issubset, max_size=5)
     (found,) = table.search().flipping
-    assert found[0].members == needed
-    assert found[1] == "subset"
+    assert found.outcome.members == needed
+    assert found.minimality == "subset"
     assert all(set(combinations(needed, k)) <= table.executed for k in range(1, 4))
 
 
@@ -125,21 +138,21 @@ def test_restoring_pair_wins_over_a_flipping_single():
         hints=lambda chosen: min((v for k, v in hints.items() if k <= chosen), default=1.0) - 0.01 * len(chosen),
     )
     found = table.search()
-    assert found.restoring[0][0].members == (1, 3)
-    assert found.restoring[0][1] == "cardinality"
-    assert [o.members for o, _ in found.flipping] == [(7,)]
+    assert found.restoring[0].outcome.members == (1, 3)
+    assert found.restoring[0].minimality == "cardinality"
+    assert members_of(found.flipping) == [(7,)]
 
 
 def test_one_intervention_per_site():
     sites = ["a", "a", "b", "b"]
     found = Table(4, {0, 3}.issubset, sites=sites).search()
-    assert [o.members for o, _ in found.flipping] == [(0, 3)]
+    assert members_of(found.flipping) == [(0, 3)]
     assert Table(4, {0, 1}.issubset, sites=sites).search().flipping == []
 
 
 def test_fewer_bits_then_earlier():
     found = Table(4, lambda chosen: True, bits=[5.0, 2.0, 2.0, 9.0]).search()
-    assert [o.members for o, _ in found.flipping] == [(1,), (2,), (0,), (3,)]
+    assert members_of(found.flipping) == [(1,), (2,), (0,), (3,)]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 5, 12, 30])
@@ -148,7 +161,7 @@ def test_out_of_time_keeps_only_what_was_run(limit):
     found = table.search()
     assert found.timed_out
     assert len(table.executed) <= limit
-    listed = [o.members for o, _ in found.flipping] + ([found.best.members] if found.best else [])
+    listed = members_of(found.flipping) + ([found.best.members] if found.best else [])
     assert all(members in table.executed for members in listed)
 
 

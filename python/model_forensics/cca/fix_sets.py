@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from model_forensics.cca.attribution import estimated_effects
 from model_forensics.cca.evidence import BenignEffects
-from model_forensics.cca.executor import Executor, SetOutcome
+from model_forensics.cca.executor import Executor, OutOfTime, SetOutcome
+from model_forensics.cca.finer import refine
 from model_forensics.cca.measure import Laboratory
-from model_forensics.cca.pool import Candidate, build_pool, difference
+from model_forensics.cca.pool import CAUSE_KINDS, Candidate, build_pool, difference
 from model_forensics.cca.prepare import Prepared, prepare
 from model_forensics.cca.replay import split_groups
-from model_forensics.cca.restoration import Explained, Rescore
-from model_forensics.cca.search import Found, Problem, Search
+from model_forensics.cca.restoration import Explained, Rescore, output_restored
+from model_forensics.cca.search import Hit, Problem, Settings
+from model_forensics.cca.shortlist import Shortlisted, promising_order, search_shortlist
 from model_forensics.config import CausalConfig
 from model_forensics.errors import InterventionError, UsageError
 from model_forensics.models import Model
-from model_forensics.types import CausalResult, FixSet, Intervention, Minimality, Recording, SearchSpent
+from model_forensics.types import CausalResult, Certificate, FixSet, Intervention, Recording, SearchSpent
 
-MAX_ALTERNATIVES = 5
 Progress = Callable[[str, int, int], None]
 
 
@@ -67,20 +69,36 @@ def find_fix_set(
     )
     warnings = (*prepared.warnings, *notes)
     seen, held_out, in_sample = split_groups(prepared.cases, seed)
+    pool, estimated, notes = _ordered(prepared, pool, seen, ranking, config)
+    warnings = (*warnings, *notes)
     laboratory = _laboratory(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
     if in_sample:
         warnings = (*warnings, "the incident has one group: the evidence uses the samples that the search saw")
     if not pool:
         text = "every intervention equals what the model computes anyway: the donor is not healthier at any component"
-        return _unsolved(prepared, _spent(laboratory, config, False, seed), (*warnings, text))
+        return _unsolved(prepared, _spent(laboratory, config, None, seed), (*warnings, text))
     executor = laboratory.executor
     executor.deadline = None if timeout_seconds is None else started + timeout_seconds
     if progress is not None:
         executor.progress = lambda done, total: progress("search", done, total)
-    found = Search(_problem(laboratory, seen, config)).result()
-    executor.deadline = None
-    fix_set, alternatives, workarounds, best = _judge(laboratory, found)
-    if found.timed_out:
+    searched = search_shortlist(
+        lambda count: _problem(laboratory, seen, config, count),
+        [candidate.tap.name for candidate in pool],
+        estimated,
+        config.max_pool_sites,
+        _settings(config, seed),
+    )
+    deadline, executor.deadline = executor.deadline, None
+    fix_set, alternatives, workarounds, best = _judge(laboratory, searched, config.max_alternatives)
+    warnings = (*warnings, *searched.warnings)
+    if fix_set is not None and donor_model is not None and config.refine:
+        goal = _goal(laboratory, fix_set)
+        try:
+            finer = refine(prepared, donor_model, fix_set, goal, seen, held_out, seed=seed, deadline=deadline)
+            fix_set = fix_set.model_copy(update={"finer": finer})
+        except OutOfTime:
+            warnings = (*warnings, "time ran out while parts of the fix set's components were tried")
+    if searched.found.timed_out:
         warnings = (*warnings, "the search ran out of time: sets that were not run may be smaller or better")
     return CausalResult(
         replay=prepared.replay,
@@ -88,7 +106,7 @@ def find_fix_set(
         alternatives=alternatives,
         workarounds=workarounds,
         best_effect=best,
-        spent=_spent(laboratory, config, found.timed_out, seed),
+        spent=_spent(laboratory, config, searched, seed),
         warnings=warnings,
     )
 
@@ -107,8 +125,8 @@ def validate_fix(
 ) -> FixSet:
     """The same set, measured anew on the samples that the search with this seed held out.
 
-    `minimality` is carried over (only a search can establish it), except that it becomes `none` when a member turns
-    out to be dispensable.
+    `minimality` and `certificate` are carried over (only a search can establish them), except that the level becomes
+    `none` when a member turns out to be dispensable.
 
     Raises:
         InterventionError: no sample fails on replay, or a donor that the set names is not available.
@@ -130,9 +148,21 @@ def validate_fix(
     _, held_out, in_sample = split_groups(prepared.cases, seed)
     laboratory = _laboratory(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
     measured = laboratory.fix_set(tuple(range(len(pool))), fix_set.minimality)
+    measured = measured.model_copy(update={"certificate": fix_set.certificate, **_without_claim(prepared, fix_set)})
     if len(pool) > 1 and _dispensable(measured, laboratory):
         measured = measured.model_copy(update={"minimality": "none"})
     return measured
+
+
+def _without_claim(prepared: Prepared, fix: FixSet) -> dict[str, str]:
+    """A set that acts at the scored position alone may merely carry the answer there, so it is no cause."""
+    scored = prepared.runner.position
+    lengths = {sample.tokens for sample in prepared.calls.recording.samples}
+    late = all(
+        one.positions is not None and all({p % count for p in one.positions} == {scored % count} for count in lengths)
+        for one in fix.interventions
+    )
+    return {"label": "workaround"} if late else {}
 
 
 def _dispensable(measured: FixSet, laboratory: Laboratory) -> bool:
@@ -150,7 +180,7 @@ def _candidate(prepared: Prepared, intervention: Intervention) -> Candidate:
         InterventionError: the donor is missing or another one than the set names.
     """
     taps = {tap.name: tap for tap in prepared.taps}
-    if intervention.site not in taps:
+    if intervention.site not in taps or taps[intervention.site].kind not in CAUSE_KINDS:
         raise InterventionError(
             "the site is a cut through the whole model, or the model does not compute it",
             where=intervention.site,
@@ -198,33 +228,79 @@ def _laboratory(
     )
 
 
-def _problem(laboratory: Laboratory, seen: Sequence[int], config: CausalConfig) -> Problem:
+def _ordered(
+    prepared: Prepared,
+    pool: Sequence[Candidate],
+    seen: Sequence[int],
+    ranking: Sequence[str],
+    config: CausalConfig,
+) -> tuple[list[Candidate], list[float] | None, tuple[str, ...]]:
+    """The pool in the order in which candidates are taken, with their estimates where these are needed."""
+    if len({candidate.tap.name for candidate in pool}) <= config.max_pool_sites:
+        return list(pool), None, ()
+    cases = [prepared.cases[i] for i in seen]
+    estimated = estimated_effects(prepared.model, prepared.calls, prepared.base, prepared.sources, pool, cases)
+    order = promising_order(pool, ranking, estimated)
+    ordered = [pool[i] for i in order]
+    if estimated is None:
+        text = "this failure has no finite gradient: forensics alone chose which sites were searched first"
+        return ordered, None, (text,)
+    return ordered, [estimated[i] for i in order], ()
+
+
+def _problem(laboratory: Laboratory, seen: Sequence[int], config: CausalConfig, count: int) -> Problem:
+    """Of the first `count` candidates."""
     executor = laboratory.executor
+    pool = executor.pool[:count]
     return Problem(
-        sites=[candidate.tap.name for candidate in executor.pool],
-        bits=[candidate.bits for candidate in executor.pool],
-        order=[candidate.tap.order for candidate in executor.pool],
+        sites=[candidate.tap.name for candidate in pool],
+        bits=[candidate.bits for candidate in pool],
+        order=[candidate.tap.order for candidate in pool],
         run=lambda sets: executor.score_many(sets, seen),
         sufficient=laboratory.sufficient,
         restores=laboratory.restores if laboratory.same_input else None,
         max_size=config.max_fix_set_size,
         explained=laboratory.share,
+        components=[_component(candidate) for candidate in pool],
+    )
+
+
+def _component(candidate: Candidate) -> str:
+    """The attention or MLP that a head or neuron is a part of; every other site is a component by itself."""
+    return candidate.tap.module if candidate.tap.kind in ("head", "neuron") else candidate.tap.name
+
+
+def _goal(laboratory: Laboratory, fix: FixSet) -> Callable[[SetOutcome], bool]:
+    """What parts of this set must do: flip, and restore the donor's output if the set does."""
+    if fix.label == "workaround":
+        return laboratory.sufficient
+    return lambda outcome: laboratory.sufficient(outcome) and output_restored(outcome)
+
+
+def _settings(config: CausalConfig, seed: int) -> Settings:
+    return Settings(
+        strategy=config.search_strategy,
+        beam_width=config.beam_width,
+        stage_sets=config.max_stage_sets,
+        alternatives=config.max_alternatives,
+        seed=seed,
     )
 
 
 def _judge(
-    laboratory: Laboratory, found: Found
+    laboratory: Laboratory, searched: Shortlisted, limit: int
 ) -> tuple[FixSet | None, tuple[FixSet, ...], tuple[FixSet, ...], FixSet | None]:
     """(fix set, alternatives, workarounds, best effect), labelled by the evidence; the search's order is kept.
 
     Only a handful of sets is measured, in an order fixed before the held-out samples were looked at.
     """
-    kept = MAX_ALTERNATIVES + 1
-    measured = [_measure(laboratory, item) for item in (*found.restoring[:kept], *found.flipping[:kept])]
+    kept, found, forwards = limit + 1, searched.found, _forwards(laboratory)
+    chosen = (*found.restoring[:kept], *found.flipping[:kept])
+    measured = [_measure(laboratory, hit, searched.candidates, forwards) for hit in chosen]
     causes = [fix for fix in measured if fix.sufficient and fix.label == "cause"]
     workarounds = [fix for fix in measured if fix.sufficient and fix.label == "workaround"]
     if causes:
-        return causes[0], tuple(causes[1:kept]), tuple(workarounds[:MAX_ALTERNATIVES]), None
+        return causes[0], tuple(causes[1:kept]), tuple(workarounds[:limit]), None
     if workarounds:
         return workarounds[0], (), tuple(workarounds[1:kept]), None
     if measured:
@@ -234,21 +310,32 @@ def _judge(
     return None, (), (), None
 
 
-def _measure(laboratory: Laboratory, item: tuple[SetOutcome, Minimality]) -> FixSet:
-    outcome, minimality = item
-    return laboratory.fix_set(outcome.members, minimality)
+def _measure(laboratory: Laboratory, hit: Hit, candidates: int, forwards: int) -> FixSet:
+    certificate = Certificate(candidates=candidates, exhausted=hit.exhausted, forwards=forwards)
+    measured = laboratory.fix_set(hit.outcome.members, hit.minimality)
+    return measured.model_copy(update={"certificate": certificate})
 
 
-def _spent(laboratory: Laboratory, config: CausalConfig, timed_out: bool, seed: int) -> SearchSpent:
+def _forwards(laboratory: Laboratory) -> int:
+    """Rows run through the model so far, checks included."""
+    return laboratory.executor.runner.rows_run + laboratory.explained.rows_run + laboratory.benign.rows_run
+
+
+def _spent(laboratory: Laboratory, config: CausalConfig, searched: Shortlisted | None, seed: int) -> SearchSpent:
     executor = laboratory.executor
+    inside = searched.candidates if searched is not None else 0
+    sites = [list(dict.fromkeys(c.tap.name for c in part)) for part in (executor.pool[:inside], executor.pool[inside:])]
     return SearchSpent(
         strategy=config.search_strategy,
-        pool=tuple(dict.fromkeys(candidate.tap.name for candidate in executor.pool)),
-        forwards=executor.runner.rows_run + laboratory.explained.rows_run + laboratory.benign.rows_run,
+        pool=tuple(sites[0]),
+        forwards=_forwards(laboratory),
         combinations=executor.combinations,
         self_check_max_error=executor.worst_error,
-        timed_out=timed_out,
+        timed_out=searched is not None and searched.found.timed_out,
         seed=seed,
+        left_out=len(sites[1]),
+        attribution_agreement=None if searched is None else searched.agreement,
+        execution=executor.runner.execution,
     )
 
 

@@ -20,7 +20,7 @@ from model_forensics.cca.donors import (
 from model_forensics.cca.pool import Sources, component_taps, without_cuts
 from model_forensics.cca.replay import Case, Run, compare, failing_cases, predicate, run_recording
 from model_forensics.config import CausalConfig
-from model_forensics.errors import OutputError
+from model_forensics.errors import OutputError, UsageError
 from model_forensics.models import Model, Tap
 from model_forensics.types import Recording, Replay
 
@@ -56,7 +56,7 @@ def prepare(
         extra_sites: read and given donors besides the components (a validation names its sites).
 
     Raises:
-        UsageError: the recording states no failure.
+        UsageError: the recording states no failure, or the configured donor contradicts what is given.
         OutputError: outputs that cannot be judged.
         InterventionError: a donor that does not fit.
         UnknownSite: a site that the model does not have.
@@ -68,6 +68,7 @@ def prepare(
     base = run_recording(model, calls, list(named.values()), failure.position)
     taps = without_cuts(list(named.values()), base)
     replay, warnings = compare(incident, base, model.reference.dtype)
+    _check_donor(config, benign, donor_model, contrast)
     patch = _patch_donor(model, incident, calls, taps, benign, donor_model, contrast)
     references = _references(incident, patch)
     cases = failing_cases(incident, base, references)
@@ -83,6 +84,28 @@ def prepare(
     runner = BatchedRunner(model, calls, failure.position, config.max_batch_rows)
     sources = Sources(patch, mean, features)
     return Prepared(model, calls, runner, taps, base, sources, tuple(cases), replay, tuple(notes))
+
+
+def _check_donor(
+    config: CausalConfig, benign: Sequence[Recording], donor_model: Model | None, contrast: Recording | None
+) -> None:
+    """Whether the configured donor is there, and nothing that is given would take its place or be left unused."""
+    given = {"reference_model": donor_model, "contrast": contrast, "benign_sample": list(benign) or None}
+    if config.donor == "auto":
+        return
+    if given[config.donor] is None:
+        raise UsageError(
+            f"donor '{config.donor}' is asked for and not given",
+            where="modules.cca.donor",
+            cure="Give a donor model, a contrast recording or benign recordings, or let donor be 'auto'",
+        )
+    others = [name for name in ("reference_model", "contrast") if name != config.donor and given[name] is not None]
+    if others:
+        raise UsageError(
+            f"donor '{config.donor}' is asked for and {' and '.join(others)} is given too",
+            where="modules.cca.donor",
+            cure="Give only the donor that is meant, or let donor be 'auto'",
+        )
 
 
 def _patch_donor(

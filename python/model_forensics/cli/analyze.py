@@ -23,6 +23,8 @@ FOUND = ("cause_found", "workaround_found", "anomaly_located")
 @click.option("--output", type=options.EXISTING, help="Where the JSON goes [analysis_results/<bundle id>.json].")
 @click.option("--report", "report_path", type=options.EXISTING, help="Where the HTML goes [beside the JSON].")
 @click.option("--granularity", type=click.Choice(["component", "head"]), help="What may be a cause.")
+@click.option("--search-strategy", type=click.Choice(["greedy", "beam", "random"]), help="How sets grow.")
+@click.option("--beam-width", type=options.COUNT, help="Sets of each size that beam keeps.")
 @click.option("--max-fix-set-size", type=options.COUNT, help="At most this many interventions.")
 @click.option("--forensics-only", is_flag=True, help="Search no fix.")
 @click.option("--timeout-minutes", type=options.POSITIVE, help="Stop the search and report the best so far.")
@@ -43,6 +45,8 @@ def command(
     output: Path | None,
     report_path: Path | None,
     granularity: str | None,
+    search_strategy: str | None,
+    beam_width: int | None,
     max_fix_set_size: int | None,
     forensics_only: bool,
     timeout_minutes: float | None,
@@ -68,8 +72,19 @@ def command(
     if forensics_only:
         searching = {"--model": model, "--donor-model": donor_model, "--contrast": contrast, "--strict": strict}
         options.contradiction("--forensics-only", {**searching, "--model-factory": model_factory})
+        options.contradiction(
+            "--forensics-only", {"--search-strategy": search_strategy, "--max-fix-set-size": max_fix_set_size}
+        )
+    if search_strategy != "beam":
+        options.contradiction(f"--search-strategy {search_strategy or 'greedy'}", {"--beam-width": beam_width})
     _check_targets(incident, output, report_path)
-    causal = {"enabled": not forensics_only, "granularity": granularity, "max_fix_set_size": max_fix_set_size}
+    causal = {
+        "enabled": not forensics_only,
+        "granularity": granularity,
+        "search_strategy": search_strategy,
+        "beam_width": beam_width,
+        "max_fix_set_size": max_fix_set_size,
+    }
     settings = {
         "device": device,
         "seed": seed,

@@ -1,0 +1,1 @@
+"""Models with planted faults, whose fix sets are known."""

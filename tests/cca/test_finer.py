@@ -1,0 +1,89 @@
+"""Heads, neurons and positions that repair as well as the components that hold them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from mechanisms import LENGTH, MECHANISMS, damage, sequences
+
+from model_forensics.cca import find_fix_set, validate_fix
+from model_forensics.config import CausalConfig
+from model_forensics.failure import Failure
+from model_forensics.models import Model
+from model_forensics.types import Intervention
+
+PATCHES = CausalConfig(intervention_types=("patch",))
+
+
+def search(planting, intact, broken, calls, **changes):
+    healthy = planting.record(intact, calls, name="healthy", sites=[])
+    incident = planting.record(broken, calls, name="inc", failure=Failure.token(), sites=[])
+    given = {"config": PATCHES, "donor_model": Model.wrap(intact), "benign": [healthy], **changes}
+    return find_fix_set(Model.wrap(broken), planting.with_answers(incident, healthy), **given)
+
+
+def test_the_head_and_the_position_of_a_known_mechanism(planting):
+    """Wrong token embeddings reach the answer through one head, read at the last position."""
+    reverse = MECHANISMS[0]
+    intact, broken = reverse.build(0), reverse.build(1)
+    damage(broken, "embed")
+    ids = sequences(reverse, 16, seed=2).numpy()
+    result = search(planting, intact, broken, [{"input_ids": ids, "attention_mask": ids * 0 + 1}])
+    assert str(result.fix_set) == "patch L1.attn"
+    finer = result.fix_set.finer
+    assert [(one.site, one.positions) for one in finer.interventions] == [("L1.head0", (LENGTH - 1,))]
+    assert finer.flip_rate == 1.0
+    assert finer.samples == result.fix_set.samples
+    assert finer.bits_replaced < result.fix_set.bits_replaced
+
+
+@pytest.mark.parametrize("neuron", [0, 37, 127])
+def test_the_damaged_neuron(planting, neuron):
+    intact = planting.tiny_gpt2()
+    broken = copy.deepcopy(intact)
+    with torch.no_grad():
+        broken.transformer.h[1].mlp.c_fc.bias[neuron] += 30.0
+    calls = planting.batches(8)
+    result = search(planting, intact, broken, calls)
+    assert str(result.fix_set) == "patch L1.mlp"
+    assert result.fix_set.label == "cause"
+    assert [one.site for one in result.fix_set.finer.interventions] == [f"L1.neuron{neuron}"]
+    assert result.fix_set.finer.interventions[0].positions is None, "samples of different lengths share no positions"
+    assert result.fix_set.finer.recovery == pytest.approx(1.0, abs=1e-3)
+    off = search(planting, intact, broken, calls, config=PATCHES.model_copy(update={"refine": False}))
+    assert off.fix_set.finer is None
+    benign = [planting.record(intact, calls, name="benign", sites="all")]
+    recorded = search(planting, intact, broken, calls, donor_model=None, benign=benign)
+    assert str(recorded.fix_set) == "patch L1.mlp"
+    assert recorded.fix_set.finer is None, "no recording holds neurons"
+
+
+@pytest.mark.parametrize("kind", ["attn", "mlp"])
+def test_a_damaged_output_projection_has_no_finer_part(plant, kind):
+    planted = plant(1, kind)
+    result = find_fix_set(
+        planted.broken, planted.incident, config=PATCHES, benign=planted.benign, donor_model=planted.intact
+    )
+    assert str(result.fix_set) == f"patch {planted.site}"
+    assert result.fix_set.finer is None
+
+
+def test_a_patch_at_the_scored_position_alone_is_no_cause(planting):
+    """The last MLP at the last token brings the answer along, whatever is broken before it."""
+    reverse = MECHANISMS[0]
+    intact, broken = reverse.build(0), reverse.build(1)
+    damage(broken, "L0.mlp")
+    ids = sequences(reverse, 12, seed=2).numpy()
+    calls = [{"input_ids": ids, "attention_mask": ids * 0 + 1}]
+    healthy = planting.record(intact, calls, name="healthy", sites=[])
+    incident = planting.record(broken, calls, name="inc", failure=Failure.token(), sites=[])
+    planting.with_answers(incident, healthy)
+    given = {"config": PATCHES, "donor_model": Model.wrap(intact)}
+    found = find_fix_set(Model.wrap(broken), incident, **given).fix_set
+    for positions, label in (((-1,), "workaround"), ((LENGTH - 1,), "workaround"), (None, "cause")):
+        late = (Intervention(site="L1.attn", kind="patch", positions=positions),)
+        measured = validate_fix(Model.wrap(broken), incident, found.model_copy(update={"interventions": late}), **given)
+        assert measured.flip_rate == 1.0
+        assert measured.label == label
