@@ -33,17 +33,10 @@ def rate_of(groups: int, dependence: float) -> float:
     return float(np.mean(rates))
 
 
+@pytest.mark.parametrize("dependence", [0.1, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("groups", [10, 20, 60])
-def test_the_family_wise_rate_of_loosely_dependent_sites_is_about_the_promised_one(groups: int) -> None:
-    assert 0.02 <= rate_of(groups, 0.1) <= 0.075
-
-
-@pytest.mark.parametrize("dependence", [0.3, 0.6, 0.95])
-@pytest.mark.parametrize("groups", [10, 20, 60])
-def test_the_family_wise_rate_is_never_more_than_promised(groups: int, dependence: float) -> None:
-    """It is less where sites depend strongly: the largest of them is then often near zero, and the logarithm of what
-    lies beyond a threshold near zero has a heavy tail."""
-    assert 0 < rate_of(groups, dependence) <= 0.075
+def test_the_family_wise_rate_is_about_the_promised_one(groups: int, dependence: float) -> None:
+    assert 0.02 <= rate_of(groups, dependence) <= 0.075
 
 
 def test_an_outlying_site_has_a_small_p_value_and_the_others_do_not() -> None:

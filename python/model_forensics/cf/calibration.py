@@ -19,7 +19,6 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from model_forensics.cf import innovation
 from model_forensics.cf.combine import Statistic, Upstream, fit_statistic, fit_upstream
 from model_forensics.cf.features.table import COLUMN, COLUMNS, columns_of
 from model_forensics.cf.fitting import assign_folds
@@ -141,10 +140,8 @@ class Calibration:
         )
 
     def _shift_draw(self, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """One sample each of at most `size` groups of one fold, and at most a tenth of all groups: groups that taught
-        each other's predictions would look closer to the rest than new ones do."""
-        fold = np.flatnonzero(np.arange(self.groups) % innovation.FOLDS == rng.integers(innovation.FOLDS))
-        chosen = rng.choice(fold, min(size, fold.size, max(1, self.groups // 10)), replace=False)
+        """One sample each of at most `size` groups, and at most a tenth of all: those that are left stand for all."""
+        chosen = rng.choice(self.groups, min(size, max(1, self.groups // 10)), replace=False)
         return np.array([rng.choice(np.flatnonzero(self.numbers == group)) for group in chosen])
 
     def score(self, tables: Floats, tokens: Floats, profiles: Floats, groups: Sequence[str]) -> Scores:
@@ -199,7 +196,7 @@ def _nulls(
     return {
         "sites": Null.of(statistic, weights),
         "methods": {name: Null.of(values, weights) for name, values in methods.items()},
-        "incident": Tail.of(largest(statistic)[:, None], weights, groups, INCIDENT_TAIL),
+        "incident": Tail.pareto(largest(statistic)[:, None], weights, groups, INCIDENT_TAIL),
         "onset": OnsetNulls(
             MaximumNull.of(logs, weights, groups),
             MaximumNull.of(shift, weights, groups) if groups >= GROUPS_FOR_SHIFTS else None,

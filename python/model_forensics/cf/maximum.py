@@ -17,7 +17,7 @@ from model_forensics.cf.planes import Floats
 PRIOR_DEGREES = 4.0  # a site's variance is shrunk towards the mean of all sites' by this many draws
 LEAST_SPREAD = 1e-6
 TAIL = 0.5  # share of benign maxima that teach the extrapolated tail
-TAIL_PRIOR = (2.0, 0.3)  # two exceedances a third above the threshold
+TAIL_PRIOR = (2.0, 0.5)  # two exceedances, half a standard deviation above the threshold
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class MaximumNull:
             standard[draw] = (values[draw] - mine[0]) / mine[1]
         maxima = largest(standard)[:, None]
         known = bool(np.isfinite(maxima).any())
-        tail = Tail.of(maxima, weights, groups, TAIL, TAIL_PRIOR) if known else None
+        tail = Tail.exponential(maxima, weights, groups, TAIL, TAIL_PRIOR) if known else None
         return MaximumNull(location, spread, tail)
 
     def p_values(self, statistic: Floats) -> Floats:

@@ -8,6 +8,9 @@ import numpy as np
 
 from model_forensics.cf.planes import Floats
 
+LEAST_LENGTH = 1e-9
+LEAST_EXCESS = 0.02  # mean excess of a tail whose values are all alike
+
 
 @dataclass(frozen=True)
 class Null:
@@ -48,11 +51,10 @@ class Null:
 class Tail:
     """Benign values of a statistic with an extrapolated upper tail.
 
-    Below `threshold` p-values are the null's own. Above it the logarithm of the excess is taken as exponential (a
-    Pareto tail;
-    Hill 1975, Ann. Stat. 3:1163) and its unknown rate is integrated out, which gives
-    p = share · (1 + log(T / threshold) / (k · mean))^(−k). `k` counts at most one exceedance a group, because sites of
-    one run are dependent: few groups give a heavy tail.
+    Below `threshold` p-values are the null's own. Above it the excess is taken as exponential: that of the logarithm
+    where the statistic is a positive length (a Pareto tail; Hill 1975, Ann. Stat. 3:1163), that of the statistic itself
+    where it is standardised. The unknown rate is integrated out: p = share · (1 + excess / (k · mean))^(−k), where
+    `k` counts at most one exceedance a group, because sites of one run are dependent: few groups give a heavy tail.
     """
 
     null: Null
@@ -60,28 +62,43 @@ class Tail:
     share: float
     mean: float
     degrees: float
+    logarithmic: bool
 
     @staticmethod
-    def of(values: Floats, weights: Floats, groups: int, share: float, prior: tuple[float, float] = (0.0, 0.0)) -> Tail:
-        """From [samples, sites] values, [samples] weights and the share of values that count as the tail.
+    def pareto(values: Floats, weights: Floats, groups: int, share: float) -> Tail:
+        """From [samples, sites] positive values, [samples] weights and the share of values that count as the tail."""
+        return _tail(Null.of(values, weights), groups, share, logarithmic=True, prior=(0.0, 0.0))
+
+    @staticmethod
+    def exponential(values: Floats, weights: Floats, groups: int, share: float, prior: tuple[float, float]) -> Tail:
+        """The same from standardised values.
 
         Args:
-            prior: exceedances that are taken as seen before any, and their mean logarithm: few groups teach a tail
+            prior: exceedances that are taken as seen before any, and their mean excess: few groups teach a tail
                 little, and by chance nothing.
         """
-        null = Null.of(values, weights)
-        at = min(int(np.searchsorted(-null.tail_weight, -share * null.tail_weight[0])), null.values.size - 1)
-        threshold = max(float(null.values[at]), 1e-9)
-        weight = -np.diff(null.tail_weight[at:])
-        logs = np.log(np.maximum(null.values[at:], threshold) / threshold)
-        mean = max(float((weight * logs).sum() / weight.sum()), 0.02)
-        seen = max(1.0, min(float(null.values.size - at - 1), groups * max(share, 0.5)))
-        degrees = seen + prior[0]
-        mean = (seen * mean + prior[0] * prior[1]) / degrees
-        return Tail(null, threshold, float(null.p_values(np.array([threshold]))[0]), mean, degrees)
+        return _tail(Null.of(values, weights), groups, share, logarithmic=False, prior=prior)
 
     def p_values(self, observed: Floats) -> Floats:
-        excess = np.log(np.maximum(observed, self.threshold) / self.threshold)
+        excess = _excess(observed, self.threshold, logarithmic=self.logarithmic)
         beyond = self.share * (1 + excess / (self.degrees * self.mean)) ** (-self.degrees)
         result: Floats = np.where(observed > self.threshold, beyond, self.null.p_values(observed))
         return result
+
+
+def _tail(null: Null, groups: int, share: float, *, logarithmic: bool, prior: tuple[float, float]) -> Tail:
+    at = min(int(np.searchsorted(-null.tail_weight, -share * null.tail_weight[0])), null.values.size - 1)
+    threshold = max(float(null.values[at]), LEAST_LENGTH) if logarithmic else float(null.values[at])
+    weight = -np.diff(null.tail_weight[at:])
+    excess = _excess(null.values[at:], threshold, logarithmic=logarithmic)
+    mean = max(float((weight * excess).sum() / weight.sum()), LEAST_EXCESS)
+    seen = max(1.0, min(float(null.values.size - at - 1), groups * max(share, 0.5)))
+    degrees = seen + prior[0]
+    mean = (seen * mean + prior[0] * prior[1]) / degrees
+    return Tail(null, threshold, float(null.p_values(np.array([threshold]))[0]), mean, degrees, logarithmic)
+
+
+def _excess(values: Floats, threshold: float, *, logarithmic: bool) -> Floats:
+    beyond = np.maximum(values, threshold)
+    result: Floats = np.log(beyond / threshold) if logarithmic else beyond - threshold
+    return result
