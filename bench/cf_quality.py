@@ -32,10 +32,14 @@ RESULTS = Path(__file__).parent / "cf_evaluation" / "results.json"
 PAGE = Path(__file__).parents[1] / "docs" / "forensics.md"
 
 
-@cache
 def networks(plan: Plan) -> list[Network]:
+    return _networks(plan.pool, plan.tested, plan.training_steps)
+
+
+@cache
+def _networks(pool: int, tested: int, training_steps: int) -> list[Network]:
     """Made once a process."""
-    return [character_model(plan.pool, plan.tested, plan.training_steps), minilm(plan.pool, plan.tested)]
+    return [character_model(pool, tested, training_steps), minilm(pool, tested)]
 
 
 def run_part(part: str, plan: Plan, directory: Path | None, held_out: bool) -> Any:
