@@ -285,7 +285,8 @@ def test_a_process_that_is_interrupted(data, tmp_path):
     output = tmp_path / "out" / "r.json"
     marker = tmp_path / "started"
     program = (
-        "import pathlib, time\n"
+        "import pathlib, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a suite in the background has it ignored
         "import model_forensics.pipeline as pipeline\n"
         "from model_forensics.cli.main import main\n"
         "def wait(*arguments, **keywords):\n"
