@@ -50,20 +50,21 @@ def main(arguments: Sequence[str]) -> int:
         benign = [load_bundle(write(each, Path(folder) / "benign" / each.name)) for each in recordings[:FITTED]]
         # Fitted while nothing else is held, as `build-baseline` does it.
         baseline, fitting = timed(lambda: fit_baseline(benign, CONFIG.modules.cf))
-        bundles = [
-            load_bundle(write(recording, Path(folder) / "incidents" / f"{recording.name}-{copy}"))
+        places = [
+            write(recording, Path(folder) / "incidents" / f"{recording.name}-{copy}")
             for copy in range(options.copies)
             for recording in recordings
         ]
+        bundles = [load_bundle(place) for place in places[: len(recordings)]]
         baseline.save(Path(folder) / "baseline")
         agrees = same_as_reference(bundles[0], baseline)
         load = machine.Load()
-        ranked = {workers: rank(Path(folder), len(bundles), workers, options.repeats) for workers in (1, 2)}
+        ranked = {workers: rank(Path(folder), len(places), workers, options.repeats) for workers in (1, 2)}
         others = load.of_others()
         agrees = agrees and ranked[1].entries == ranked[2].entries
         measured = {
-            "analyze_ms": each_ms(bundles[: len(recordings)], lambda one: judge(one, baseline)),
-            "windows_ms": each_ms(bundles[: len(recordings)], lambda one: judge(one, baseline, windows=True)),
+            "analyze_ms": each_ms(bundles, lambda one: judge(one, baseline)),
+            "windows_ms": each_ms(bundles, lambda one: judge(one, baseline, windows=True)),
             "zlib_ms": each_ms(bundles[: options.compressed], lambda one: compress(one, "zlib")),
             "gzip_ms": each_ms(bundles[: options.compressed], lambda one: compress(one, "gzip")),
             "naive_ms": each_ms(bundles[: options.compressed], naive),
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         "commit": machine.commit(),
         "sites": len(recordings[0].sites),
         "values": int(sum(values.size for values, _, _ in recordings[0].arrays.values())),
-        "recordings": len(bundles),
+        "recordings": len(places),
         "load_of_others": others,
         "bars": BARS,
         "correct": agrees,
