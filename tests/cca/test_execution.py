@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from model_forensics.cca.batched import BatchedRunner, Job, Replacement, relative_error, write_rows
+from model_forensics.cca.batched import BatchedRunner, write_rows
 from model_forensics.cca.calls import Call, Calls, fingerprint
 from model_forensics.cca.evidence import BenignEffects, clopper_pearson, group_interval
 from model_forensics.cca.executor import Executor, residual
+from model_forensics.cca.jobs import Job, Replacement, relative_error
 from model_forensics.cca.pool import Candidate, Sources, replaced_bits
 from model_forensics.cca.replay import Case
 from model_forensics.cca.restoration import Explained

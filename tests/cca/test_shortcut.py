@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model_forensics.cca.batched import BatchedRunner, Job, Replacement, relative_error, tolerance
+from model_forensics.cca.batched import BatchedRunner
 from model_forensics.cca.calls import Calls
+from model_forensics.cca.jobs import Job, Replacement, relative_error, tolerance
 from model_forensics.cca.memory import Kept, stated_limit
 from model_forensics.errors import ConfigError, InterventionError
 from model_forensics.failure import Failure

@@ -10,14 +10,10 @@ import torch
 
 from model_forensics.cca.calls import Call, Calls
 from model_forensics.cca.jobs import (
-    TOLERANCE,
-    Edits,
     Job,
     Logits,
     Replacement,
     checked_positions,
-    relative_error,
-    tolerance,
 )
 from model_forensics.cca.memory import Memory
 from model_forensics.cca.shortcut import Shortcut
@@ -26,20 +22,6 @@ from model_forensics.errors import InterventionError, ModelError
 from model_forensics.models import Model, Tap, hooks
 from model_forensics.models import rows as model_rows
 from model_forensics.types import Execution
-
-__all__ = [
-    "TOLERANCE",
-    "BatchedRunner",
-    "Edits",
-    "Job",
-    "Logits",
-    "Replacement",
-    "batch_edits",
-    "relative_error",
-    "scored",
-    "tolerance",
-    "write_rows",
-]
 
 
 def write_rows(value: torch.Tensor, row: int, mask: torch.Tensor | None, replacement: Replacement, where: str) -> None:

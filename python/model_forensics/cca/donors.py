@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from model_forensics.cca.batched import Logits
 from model_forensics.cca.calls import Calls, fingerprint, recorded_logits
+from model_forensics.cca.jobs import Logits
 from model_forensics.cca.replay import Run, run_recording
 from model_forensics.errors import InterventionError
 from model_forensics.failure import Failure

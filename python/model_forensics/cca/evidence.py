@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from scipy.special import betaincinv  # scipy.stats has it too, and takes most of a second to load
 
-from model_forensics.cca.batched import BatchedRunner, Edits, Job, Logits, Replacement
+from model_forensics.cca.batched import BatchedRunner
 from model_forensics.cca.calls import Calls, recorded_logits
 from model_forensics.cca.donors import PatchDonor, benign_places, recorded_rows, reference_donor
 from model_forensics.cca.executor import CaseOutcome, SetOutcome
+from model_forensics.cca.jobs import Edits, Job, Logits, Replacement
 from model_forensics.cca.pool import Sources
 from model_forensics.failure import kl_bits
 from model_forensics.models import Model, Tap

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_forensics.cca.batched import BatchedRunner, Job, Logits, relative_error, tolerance
+from model_forensics.cca.batched import BatchedRunner
+from model_forensics.cca.jobs import Job, Logits, relative_error, tolerance
 from model_forensics.cca.pool import Candidate, Sources
 from model_forensics.cca.replay import Case
 from model_forensics.errors import ModelError

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model_forensics.cca.batched import Replacement
 from model_forensics.cca.donors import MeanDonor, PatchDonor
+from model_forensics.cca.jobs import Replacement
 from model_forensics.cca.replay import Run
 from model_forensics.errors import InterventionError
 from model_forensics.models import Model, Tap

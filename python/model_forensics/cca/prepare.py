@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model_forensics.cca.batched import BatchedRunner, Logits
+from model_forensics.cca.batched import BatchedRunner
 from model_forensics.cca.calls import Calls, recorded_logits
 from model_forensics.cca.donors import (
     PatchDonor,
@@ -17,6 +17,7 @@ from model_forensics.cca.donors import (
     reference_donor,
     same_input_donor,
 )
+from model_forensics.cca.jobs import Logits
 from model_forensics.cca.pool import Sources, component_taps, without_cuts
 from model_forensics.cca.replay import Case, Run, compare, failing_cases, predicate, run_recording
 from model_forensics.config import CausalConfig

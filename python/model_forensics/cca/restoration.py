@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model_forensics.cca.batched import Edits, Job, Replacement, batch_edits
+from model_forensics.cca.batched import batch_edits
 from model_forensics.cca.calls import Calls
 from model_forensics.cca.executor import SetOutcome
+from model_forensics.cca.jobs import Edits, Job, Replacement
 from model_forensics.cca.pool import Sources
 from model_forensics.models import Model, Tap, hooks
 from model_forensics.models import rows as model_rows
