@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.qwen_recordings import SITES, read_recording
-
 SEED = 20_26
 ROOT = Path(__file__).resolve().parent.parent
 _DATA = ROOT.parent / "shared" / "data"
@@ -69,6 +67,9 @@ def recorded_bfloat16(byte_limit: int) -> npt.NDArray[np.uint16] | None:
     Returns:
         At most `byte_limit` bytes of them, or None where the recordings are not on this machine.
     """
+    # Here, because it brings the package's types and what they need, which a machine for the GPU rows may lack.
+    from bench.qwen_recordings import SITES, read_recording  # noqa: PLC0415
+
     folder = Path(os.environ.get("MODEL_FORENSICS_REAL_DATA", _DATA)) / "qwen3-4b-recordings"
     parts: list[npt.NDArray[np.uint16]] = []
     total = 0

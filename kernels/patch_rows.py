@@ -74,8 +74,9 @@ def launch(
         hidden: tensor of int16 or int32 words, [rows, tokens, features].
         tiles, edits, indices, values: tensors on the same device, as the kernel's arguments.
         strides: of rows and tokens, in words.
-        align: power of two that divides the address of hidden (in words), both strides, and of every edit with adjacent
-            features its first feature, its number of features, its value and its value stride.
+        align: power of two that divides the address of hidden (in words), both strides, and of every edit its first
+            feature, its number of features, its value and its value stride. Of edits with listed features too: the
+            compiler takes a hint for a property of the value, also in the branch where it was not given.
         tile: tokens and features of a tile, powers of two; `align` divides the latter.
     """
     patch_rows_kernel[(tiles.shape[0],)](

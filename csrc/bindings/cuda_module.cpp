@@ -107,9 +107,9 @@ void bind_operations(py::module_& module) {
   module.def("histogram", [](const Input& input, const DevicePlan& plan, Address counts, Address stream) {
     histogram(input, plan, at<std::int64_t>(counts), stream_at(stream));
   });
-  module.def("codelength", [](const Input& input, const DevicePlan& plan, Address cost, Address tables,
-                              std::int64_t largest, const Sums& sums, Address stream) {
-    const Costs costs{at<const std::int32_t>(cost), at<const std::int32_t>(tables), largest};
+  module.def("codelength", [](const Input& input, const DevicePlan& plan, Address cost, std::int64_t count,
+                              Address tables, std::int64_t largest, const Sums& sums, Address stream) {
+    const Costs costs{at<const std::int32_t>(cost), count, at<const std::int32_t>(tables), largest};
     codelength(input, plan, costs, sums, stream_at(stream));
   });
   module.def("entropy_windows",

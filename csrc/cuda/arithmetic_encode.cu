@@ -10,7 +10,11 @@ namespace model_forensics::cuda {
 namespace {
 
 constexpr int kAhead = 16;  // symbols that a lane loads before it needs them
-constexpr int kWriteThreads = 512;
+constexpr int kWriteThreads = 256;
+constexpr int kWriteParts = 8;  // blocks that copy a section
+
+// Memory of bytes, read and written as words.
+typedef std::uint32_t __attribute__((may_alias)) Word;
 
 __device__ __forceinline__ int varint_bytes(std::int64_t value) {
   int bytes = 1;
@@ -62,25 +66,40 @@ __global__ void __launch_bounds__(kWarp) model_kernel(const std::uint32_t* all_c
   if (threadIdx.x == 0) coded.sections[section] = {kStatic, lanes, static_cast<std::int32_t>(table), 0};
 }
 
-// Every `lanes`-th of the symbols, `rows` of them. They come from far: some are loaded ahead.
-template <int kTotalBits, typename SliceOf>
-__device__ __forceinline__ void encode_lane(const std::uint8_t* symbols, std::int64_t rows, int lanes, SliceOf slice_of,
+// Every `lanes`-th of the symbols, `rows` of them. They come from far, so a group is loaded while the one before is coded.
+// With the lanes known when this is compiled (kKnown, or 0), their places are constants.
+template <int kTotalBits, int kKnown, typename SliceOf>
+__device__ __forceinline__ void encode_rows(const std::uint8_t* symbols, std::int64_t rows, int given, SliceOf slice_of,
                                             Encoder& encoder) {
-  std::uint8_t ahead[kAhead];
+  const int lanes = kKnown > 0 ? kKnown : given;
+  std::uint8_t ahead[kAhead] = {};
+  const auto load = [&] {
 #pragma unroll
-  for (int k = 0; k < kAhead; ++k) ahead[k] = k < rows ? symbols[k * lanes] : std::uint8_t{0};
-  for (std::int64_t row = 0; row < rows; row += kAhead) {
+    for (int k = 0; k < kAhead; ++k) ahead[k] = symbols[k * lanes];
+    symbols += kAhead * lanes;
+  };
+  std::int64_t groups = rows / kAhead;
+  if (groups > 0) load();
+  for (; groups > 0; --groups) {
     std::uint8_t now[kAhead];
 #pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      now[k] = ahead[k];
-      const std::int64_t next = row + kAhead + k;
-      if (next < rows) ahead[k] = symbols[next * lanes];
-    }
+    for (int k = 0; k < kAhead; ++k) now[k] = ahead[k];
+    if (groups > 1) load();
 #pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      if (row + k < rows) encoder.encode<kTotalBits>(slice_of(now[k]));
-    }
+    for (int k = 0; k < kAhead; ++k) encoder.encode<kTotalBits>(slice_of(now[k]));
+  }
+  for (int left = static_cast<int>(rows % kAhead); left > 0; --left, symbols += lanes) {
+    encoder.encode<kTotalBits>(slice_of(*symbols));
+  }
+}
+
+template <int kTotalBits, int kMostLanes, typename SliceOf>
+__device__ __forceinline__ void encode_lane(const std::uint8_t* symbols, std::int64_t rows, int lanes, SliceOf slice_of,
+                                            Encoder& encoder) {
+  if (lanes == kMostLanes) {  // as all but small sections have
+    encode_rows<kTotalBits, kMostLanes>(symbols, rows, lanes, slice_of, encoder);
+  } else {
+    encode_rows<kTotalBits, 0>(symbols, rows, lanes, slice_of, encoder);
   }
 }
 
@@ -93,7 +112,7 @@ __device__ inline void encode_static(const std::uint8_t* symbols, std::int64_t n
   __syncwarp();
   if (lane >= lanes) return;
   const auto slice_of = [slices](std::uint8_t symbol) { return unpack(slices[symbol]); };
-  encode_lane<kStaticBits>(symbols + lane, rows_of(n, lane, lanes), lanes, slice_of, encoder);
+  encode_lane<kStaticBits, 1 << kMostLanesLog2>(symbols + lane, rows_of(n, lane, lanes), lanes, slice_of, encoder);
 }
 
 __device__ inline void encode_adaptive(const std::uint8_t* symbols, std::int64_t n, int lanes, unsigned char* memory,
@@ -106,7 +125,7 @@ __device__ inline void encode_adaptive(const std::uint8_t* symbols, std::int64_t
   };
   each_adaptive_block(model, n, [&](std::int64_t first, std::int64_t size) {
     if (lane >= lanes) return;
-    encode_lane<kAdaptiveBits>(symbols + first + lane, rows_of(size, lane, lanes), lanes, slice_of, encoder);
+    encode_lane<kAdaptiveBits, 1 << kMostAdaptiveLanesLog2>(symbols + first + lane, rows_of(size, lane, lanes), lanes, slice_of, encoder);
   });
 }
 
@@ -175,23 +194,46 @@ __device__ inline std::uint8_t* put_table(std::uint8_t* to, const std::uint32_t*
   return to;
 }
 
+// The block's part of a copy. Neither address is aligned, so all but the ends is stored in words that are put together of
+// two aligned ones.
 __device__ inline void copy(std::uint8_t* to, const std::uint8_t* from, std::int64_t size) {
-#pragma unroll 4
-  for (std::int64_t i = threadIdx.x; i < size; i += kWriteThreads) to[i] = from[i];
+  constexpr std::int64_t kThreads = std::int64_t{kWriteParts} * kWriteThreads;
+  constexpr int kAtOnce = 4;
+  const auto thread = static_cast<std::int64_t>(blockIdx.x % kWriteParts * kWriteThreads + threadIdx.x);
+  const std::int64_t head = smaller(size, 4 + (-reinterpret_cast<std::intptr_t>(to) & 3));
+  const std::int64_t words = size - head >= 8 ? (size - head - 4) / 4 : 0;  // what they read lies within `from`
+  const std::int64_t tail = head + 4 * words;
+  auto* const target = reinterpret_cast<Word*>(to + head);
+  const auto shift = static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(from + head) & 3);
+  const auto* const source = reinterpret_cast<const Word*>(from + head - shift);
+  for (std::int64_t i = thread; i < words; i += kAtOnce * kThreads) {
+    Word word[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const std::int64_t at = i + k * kThreads;
+      word[k] = at < words ? __funnelshift_r(source[at], source[at + 1], 8 * shift) : 0;
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      if (i + k * kThreads < words) target[i + k * kThreads] = word[k];
+    }
+  }
+  if (thread < head) to[thread] = from[thread];
+  if (thread < size - tail) to[tail + thread] = from[tail + thread];
 }
 
 __global__ void __launch_bounds__(kWriteThreads) write_kernel(const std::uint8_t* planes, const std::uint32_t* checksums,
                                                               Frame frame, Coded coded, const std::int64_t* chunk_starts,
                                                               const std::int64_t* section_starts, std::uint8_t* out,
                                                               std::int64_t scratch_words) {
-  const auto section = static_cast<std::int64_t>(blockIdx.x);
+  const auto section = static_cast<std::int64_t>(blockIdx.x / kWriteParts);
   const std::int64_t chunk = section / frame.width;
   const Section known = coded.sections[section];
   const std::int64_t n = section_symbols(frame, section);
   std::uint8_t* const to = out + section_starts[section];
   const std::int32_t* const words = coded.lane_words + section * kLanes;
   const int lanes = 1 << known.lanes_log2;
-  if (threadIdx.x == 0) {
+  if (threadIdx.x == 0 && blockIdx.x % kWriteParts == 0) {
     if (section % frame.width == 0) {
       const std::int64_t stored = chunk_starts[chunk + 1] - chunk_starts[chunk] - kChunkHeader;
       put(put(out + chunk_starts[chunk], static_cast<std::uint32_t>(stored)), ~checksums[chunk]);
@@ -241,8 +283,8 @@ void write_sections(const std::uint8_t* planes, const std::uint32_t* checksums, 
                     const std::int64_t* chunk_starts, const std::int64_t* section_starts, std::uint8_t* out,
                     CUstream_st* stream) {
   if (frame.size == 0) return;
-  require_blocks(frame.sections());
-  MODEL_FORENSICS_LAUNCH(write_kernel, frame.sections(), kWriteThreads, 0, stream, planes, checksums, frame, coded,
+  require_blocks(frame.sections() * kWriteParts);
+  MODEL_FORENSICS_LAUNCH(write_kernel, frame.sections() * kWriteParts, kWriteThreads, 0, stream, planes, checksums, frame, coded,
                          chunk_starts, section_starts, out, section_words(frame, coded.model));
   check_launch();
 }

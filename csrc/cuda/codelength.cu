@@ -27,20 +27,19 @@ struct Shared {
 static_assert(Shared<kWideTile / kWarp>::bytes(64) <= kSharedBytes);
 static_assert(Shared<kNarrowTile / kWarp>::bytes(256) <= kSharedBytes);
 
-// Channels that do not exist cost nothing, so that the walk need not know them.
+// Slot by slot, symbol by symbol. Channels that do not exist cost nothing, so that the walk need not know them.
 template <int kVector>
 __device__ void load_costs(const Tile& tile, Lanes lanes, const Costs& costs, int alphabet, std::int32_t* shared) {
   constexpr int kWidth = kVector * kWarp;
   for (int i = static_cast<int>(threadIdx.x); i < kWidth * alphabet; i += kThreads) {
-    const int channel = i / alphabet;
-    const int symbol = i % alphabet;
+    const int channel = lanes.template channel<kVector>(i % kWarp, i % kWidth / kWarp);
     std::int32_t cost = 0;
     if (channel < tile.channels) {
       const std::int64_t all = tile.site.channel + tile.first_channel + channel;
       const std::int64_t table = costs.tables == nullptr ? all : costs.tables[all];
-      cost = costs.cost[table * alphabet + symbol];
+      cost = costs.cost[i / kWidth * costs.count + table];
     }
-    shared[symbol * kWidth + lanes.template slot<kVector>(channel)] = cost;
+    shared[i] = cost;
   }
 }
 

@@ -7,10 +7,11 @@
 
 namespace model_forensics::cuda {
 
-// cost: [tables, alphabet] in units of 2^-16 bits; none is larger than `largest` or smaller than -largest.
+// cost: [alphabet, count] in units of 2^-16 bits, a column a table; none is larger than `largest` or smaller than -largest.
 // tables: [all channels], the table of each channel; null for its own.
 struct Costs {
   const std::int32_t* cost = nullptr;
+  std::int64_t count = 0;
   const std::int32_t* tables = nullptr;
   std::int64_t largest = 0x7FFFFFFF;
 };

@@ -18,8 +18,9 @@ void with_source(const Input& input, Launch launch) {
     case Scale::exponent:
       return launch(FieldSource{floats, 23, 0xFFU});
     case Scale::uniform:
+      return launch(GridSource<false>{floats, input.low, input.step, input.levels});
     case Scale::log:
-      return launch(GridSource{floats, input.low, input.step, input.levels, input.scale == Scale::log});
+      return launch(GridSource<true>{floats, input.low, input.step, input.levels});
   }
   throw std::invalid_argument("there is no such scale");
 }

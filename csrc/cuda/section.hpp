@@ -64,7 +64,7 @@ struct Encoder {
 
   __device__ __forceinline__ void add(std::uint64_t offset) {
     low += offset;
-    if (low < offset) {
+    if (__builtin_expect(low < offset, 0)) {
       std::uint16_t* word = next;
       do {
         --word;
@@ -86,13 +86,16 @@ struct Encoder {
     const std::uint64_t r = range >> kTotalBits;
     add(r * slice.start);
     range = r * slice.frequency;
-    if (range < kRenormalise) {
+    if (narrow()) {
       renormalise();
       if constexpr (kTotalBits > 16) {  // a rare symbol may push out two words
-        if (range < kRenormalise) renormalise();
+        if (narrow()) renormalise();
       }
     }
   }
+
+  // range < kRenormalise, by its upper half alone.
+  __device__ __forceinline__ bool narrow() const { return static_cast<std::uint32_t>(range >> 32) == 0; }
 
   __device__ __forceinline__ void finish() {
     add(kRenormalise - 1);

@@ -59,6 +59,7 @@ struct FieldSource {
 };
 
 // Levels on a grid per channel.
+template <bool kLogarithmic>
 struct GridSource {
   using Value = float;
   static constexpr int kBlocks = 3;
@@ -66,7 +67,6 @@ struct GridSource {
   const float* low;   // [all channels]
   const float* step;  // [all channels]
   int levels;
-  bool logarithmic;
 
   template <int kVector>
   struct Channels {
@@ -76,16 +76,16 @@ struct GridSource {
       grids[j] = channel_grid(source.low[channel], source.step[channel]);
     }
     __device__ __forceinline__ bool near(const GridSource& source, float value, int j, unsigned& symbol) const {
-      return near_level(value, grids[j], static_cast<float>(source.levels) - 0.5F, source.logarithmic, symbol);
+      return near_level<kLogarithmic>(value, grids[j], static_cast<float>(source.levels) - 0.5F, symbol);
     }
   };
 
   __device__ bool near_again(float value, std::int64_t channel, unsigned& symbol) const {
     const ChannelGrid grid = channel_grid(low[channel], step[channel]);
-    return near_level(value, grid, static_cast<float>(levels) - 0.5F, logarithmic, symbol);
+    return near_level<kLogarithmic>(value, grid, static_cast<float>(levels) - 0.5F, symbol);
   }
   __device__ unsigned exact(float value, std::int64_t channel) const {
-    return exact_level(value, low[channel], step[channel], levels, logarithmic);
+    return exact_level(value, low[channel], step[channel], levels, kLogarithmic);
   }
 };
 

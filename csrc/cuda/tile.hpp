@@ -11,7 +11,7 @@ namespace model_forensics::cuda {
 
 inline constexpr int kThreads = 256;
 inline constexpr int kWarps = kThreads / kWarp;
-inline constexpr int kRows = 2;  // tokens that a warp has in flight
+inline constexpr int kRows = 4;  // tokens that a warp has in flight
 
 // The tile of this block.
 struct Tile {
@@ -118,14 +118,21 @@ struct Walker {
   // Of the tile.
   __device__ __forceinline__ int channel(int j) const { return lanes.template channel<kVector>(lane, j); }
 
-  // Channels that do not exist read as one: nobody looks at their symbol, and one is seldom uncertain.
-  __device__ __forceinline__ void load(const Value* row, Pack<Value, kVector>& pack) const {
+  // Rows from `row` on, kWarps tokens apart. Channels that do not exist read as one: nobody looks at their symbol, and one
+  // is seldom uncertain.
+  template <int kCount>
+  __device__ __forceinline__ void load(const Value* row, Pack<Value, kVector> (&rows)[kCount]) const {
+    const std::int64_t apart = kWarps * width;
     if (lanes.vector && exist != 0) {
-      pack = *reinterpret_cast<const Pack<Value, kVector>*>(row);
+#pragma unroll
+      for (int r = 0; r < kCount; ++r) rows[r] = *reinterpret_cast<const Pack<Value, kVector>*>(row + r * apart);
       return;
     }
 #pragma unroll
-    for (int j = 0; j < kVector; ++j) pack.item[j] = (exist >> j) & 1U ? row[j * kWarp] : Value{1};
+    for (int r = 0; r < kCount; ++r) {
+#pragma unroll
+      for (int j = 0; j < kVector; ++j) rows[r].item[j] = (exist >> j) & 1U ? row[r * apart + j * kWarp] : Value{1};
+    }
   }
 
   // Calls take(token, symbols[kVector]) for this warp's share of the tokens `begin` to `end` of the tile, all 32 lanes
@@ -133,28 +140,32 @@ struct Walker {
   // right). Correcting costs less than a slow branch at every symbol: registers, and warps of which one lane is slow.
   template <typename Take, typename Correct>
   __device__ __forceinline__ void walk(int begin, int end, Take take, Correct correct) const {
-    const Value* row = own + (begin + warp) * width;
-    for (int token = begin + warp; token < end; token += kWarps * kRows, row += kWarps * kRows * width) {
-      Pack<Value, kVector> rows[kRows];
+    int token = begin + warp;
+    const Value* row = own + token * width;
+    for (; token + (kRows - 1) * kWarps < end; token += kWarps * kRows, row += kWarps * kRows * width) {
+      step<kRows>(row, token, take, correct);
+    }
+    for (; token < end; token += kWarps, row += kWarps * width) step<1>(row, token, take, correct);
+  }
+
+  template <int kCount, typename Take, typename Correct>
+  __device__ __forceinline__ void step(const Value* row, int token, Take take, Correct correct) const {
+    Pack<Value, kVector> rows[kCount];
+    load<kCount>(row, rows);
+    bool certain = true;
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        if (token + r * kWarps < end) load(row + r * kWarps * width, rows[r]);
-      }
-      bool certain = true;
+    for (int r = 0; r < kCount; ++r) {
+      unsigned symbols[kVector];
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        if (token + r * kWarps >= end) break;
-        unsigned symbols[kVector];
-#pragma unroll
-        for (int j = 0; j < kVector; ++j) {
-          const bool sure = channels.near(source, rows[r].item[j], j, symbols[j]);
-          certain = certain && sure;
-        }
-        take(token + r * kWarps, symbols);
+      for (int j = 0; j < kVector; ++j) {
+        const bool sure = channels.near(source, rows[r].item[j], j, symbols[j]);
+        certain = certain && sure;
       }
-      if (!certain) {
-        for (int r = 0; r < kRows && token + r * kWarps < end; ++r) check(row, token, r, correct);
-      }
+      take(token + r * kWarps, symbols);
+    }
+    if (!certain) {
+#pragma unroll 1
+      for (int r = 0; r < kCount; ++r) check(row, token, r, correct);
     }
   }
 

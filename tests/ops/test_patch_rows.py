@@ -114,6 +114,23 @@ def test_zeros_fit_hidden_states_of_every_dtype(backend: str) -> None:
         assert not hidden.view(word).any()
 
 
+def test_listed_features_beside_wide_rows(backend: str) -> None:
+    hidden = words_of((2, 9, 32), "float32", 13)  # what suits the one edit, 16-byte accesses, does not suit the other
+    donor, listed = words_of((9, 16), "float32", 14), words_of((9, 5), "float32", 15)
+    edits = [PatchEdit(0, features=slice(16, 32), value=donor), PatchEdit(1, features=[3, 9, 0, 31, 17], value=listed)]
+    check(hidden, edits, backend)
+
+
+def test_hints_to_the_compiler_hold_for_every_edit() -> None:
+    pytest.importorskip("triton")
+    from model_forensics.ops import _triton
+
+    wide = PatchEdit(0, features=slice(16, 32), value=np.ones((9, 16), np.float32))
+    assert _triton.alignment(patch_plan([wide], tokens=9, features=32).edits, 4) == 4
+    listed = PatchEdit(1, features=[3, 9, 0, 31, 17], value=np.ones((9, 5), np.float32))
+    assert _triton.alignment(patch_plan([wide, listed], tokens=9, features=32).edits, 4) == 1
+
+
 def test_an_array_that_edits_share_is_held_once() -> None:
     donors = np.ones((8, 16, 32), np.float32)
     edits = [PatchEdit(row, value=donors[row % 2]) for row in range(64)]

@@ -16,6 +16,7 @@ Result plain_sums(const Case& made, const std::vector<std::int32_t>& cost, const
   Result sums{std::vector<std::int64_t>(std::size_t(total.channel)), std::vector<std::int64_t>(std::size_t(total.token)),
               std::vector<std::int64_t>(plan.sites.size() - 1), std::vector<std::int64_t>(std::size_t(total.block))};
   std::size_t i = 0;
+  const std::size_t count = cost.size() / std::size_t(made.alphabet);
   for (std::size_t s = 0; s + 1 < plan.sites.size(); ++s) {
     const cuda::Site& site = plan.sites[s];
     const std::int64_t across = cuda::blocks_along(site.channels, blocks.channels);
@@ -23,7 +24,7 @@ Result plain_sums(const Case& made, const std::vector<std::int32_t>& cost, const
       for (std::int64_t c = 0; c < site.channels; ++c, ++i) {
         const auto channel = std::size_t(site.channel + c);
         const auto table = std::size_t(tables.empty() ? std::int32_t(channel) : tables[channel]);
-        const std::int64_t bits = cost[table * std::size_t(made.alphabet) + made.symbols[i]];
+        const std::int64_t bits = cost[made.symbols[i] * count + table];
         sums.channel[channel] += bits;
         sums.token[std::size_t(site.token + t)] += bits;
         sums.site[s] += bits;
@@ -41,14 +42,15 @@ void check(Case made, unsigned seed, cuda::Blocks blocks) {
   if (shared_tables) {
     for (std::size_t c = 0; c < made.low.size(); ++c) tables.push_back(static_cast<std::int32_t>(random() % 3));
   }
-  std::vector<std::int32_t> cost((shared_tables ? 3 : made.low.size()) * std::size_t(made.alphabet));
+  const std::size_t count = shared_tables ? 3 : made.low.size();
+  std::vector<std::int32_t> cost(count * std::size_t(made.alphabet));
   const std::int64_t largest = seed % 3 == 0 ? 0x7FFFFFFF : seed % 3 == 1 ? 100000000 : 1000000;
   for (auto& entry : cost) entry = static_cast<std::int32_t>(std::int64_t(random()) % (2 * largest + 1) - largest);
   const cuda::Plan plan = made.plan(cuda::tile_channels(made.alphabet), blocks);
   const Result wanted = plain_sums(made, cost, tables, plan, blocks);
   Result sums{std::vector<std::int64_t>(wanted.channel.size()), std::vector<std::int64_t>(wanted.token.size()),
               std::vector<std::int64_t>(wanted.site.size()), std::vector<std::int64_t>(wanted.block.size())};
-  const cuda::Costs costs{cost.data(), shared_tables ? tables.data() : nullptr, largest};
+  const cuda::Costs costs{cost.data(), std::int64_t(count), shared_tables ? tables.data() : nullptr, largest};
   cuda::codelength(made.input(), device_plan(plan), costs,
                    {sums.channel.data(), sums.token.data(), sums.site.data(), sums.block.data(), blocks}, nullptr);
   expect(sums == wanted, "codelength, all sums in one pass");

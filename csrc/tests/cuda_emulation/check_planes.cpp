@@ -61,8 +61,9 @@ float random_float(std::mt19937& random, int largest_exponent) {
 }
 
 // A cheap level that calls itself certain is the exact one, on any grid; and on ordinary data nearly all are certain.
-void check_near_level(cuda::Scale scale) {
-  const bool logarithmic = scale == cuda::Scale::log;
+template <cuda::Scale scale>
+void check_near_level() {
+  constexpr bool kLogarithmic = scale == cuda::Scale::log;
   std::mt19937 random(7);
   for (int i = 0; i < 2000000; ++i) {
     const bool ordinary = i % 2 == 0;
@@ -72,14 +73,14 @@ void check_near_level(cuda::Scale scale) {
     const int levels = 1 + static_cast<int>(random() % 255);
     const float value = awkward(random, scale, low, step, levels);
     unsigned level = 0;
-    const bool certain = cuda::near_level(value, cuda::channel_grid(low, step), float(levels) - 0.5F, logarithmic, level);
+    const bool certain = cuda::near_level<kLogarithmic>(value, cuda::channel_grid(low, step), float(levels) - 0.5F, level);
     expect(!certain || level == defined_symbol(scale, value, low, step, levels), "a certain level is the exact one");
   }
   int certain = 0;
   for (int i = 0; i < 100000; ++i) {
     unsigned level = 0;
     const float value = random_float(random, 6);
-    certain += cuda::near_level(value, cuda::channel_grid(-6.0F, 0.4F), 31.5F, logarithmic, level);
+    certain += cuda::near_level<kLogarithmic>(value, cuda::channel_grid(-6.0F, 0.4F), 31.5F, level);
   }
   expect(certain > 99900, "the cheap way serves ordinary data");
 }
@@ -87,8 +88,8 @@ void check_near_level(cuda::Scale scale) {
 }  // namespace
 
 void check_planes() {
-  check_near_level(cuda::Scale::uniform);
-  check_near_level(cuda::Scale::log);
+  check_near_level<cuda::Scale::uniform>();
+  check_near_level<cuda::Scale::log>();
   check_plan();
   check_outside();
   constexpr int kLevels[] = {1, 15, 63, 64, 255};

@@ -269,8 +269,18 @@ T atomicXor(T* address, T value) {
 }
 
 inline int __ffs(int bits) { return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1; }
+inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
+  return static_cast<unsigned>((std::uint64_t{high} << 32 | low) >> (shift & 31));
+}
 inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
+
+// a + b rounded down; of values whose sum a double holds exactly.
+inline float __fadd_rd(float a, float b) {
+  const double sum = static_cast<double>(a) + static_cast<double>(b);
+  const auto rounded = static_cast<float>(sum);
+  return static_cast<double>(rounded) > sum ? std::nextafterf(rounded, -INFINITY) : rounded;
+}
 inline long long __double_as_longlong(double value) { return std::bit_cast<long long>(value); }
 inline double __longlong_as_double(long long bits) { return std::bit_cast<double>(bits); }
 

@@ -83,7 +83,7 @@ def codelength(
     call = _codelength.read_call(op, data, cost, grid, tables, reduce, block)
     alphabet = call.costs.units.shape[1]
     with _device.guard(x.device):
-        units = _device.to_device(call.costs.units, x.device)
+        units = _device.to_device(call.costs.units, x.device).T.contiguous()
         table_of = _device.to_device(call.tables, x.device)
         work = _Work(op, data, alphabet, _core_cuda.tile_channels(alphabet), call.block, units, table_of)
         sums = {name: torch.zeros(call.size(name), dtype=torch.int64, device=x.device) for name in call.wanted}
@@ -91,6 +91,7 @@ def codelength(
             work.input,
             work.plan,
             units.data_ptr(),
+            units.shape[1],
             table_of.data_ptr() if table_of.numel() else 0,
             call.costs.largest,
             _core_cuda.Sums(

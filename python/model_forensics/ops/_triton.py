@@ -74,10 +74,12 @@ def on_device(plan: PatchPlan, hidden: torch.Tensor) -> OnDevice:
 
 
 def alignment(edits: Integers, most: int) -> int:
-    """The largest power of two up to `most`, one too, that divides what edits with adjacent features have."""
-    adjacent = edits[edits[:, table.FEATURE_INDEX] < 0]
-    sizes = adjacent[:, [table.FEATURE_FIRST, table.FEATURE_COUNT, table.VALUE_STRIDE]]
-    values = adjacent[:, table.VALUE]
+    """The largest power of two up to `most`, one too, that divides every edit's first feature, count and value's place.
+
+    Of all edits, those with listed features too: a hint in the kernel holds for a value wherever it is used.
+    """
+    sizes = edits[:, [table.FEATURE_FIRST, table.FEATURE_COUNT, table.VALUE_STRIDE]]
+    values = edits[:, table.VALUE]
     return int(np.gcd.reduce([most, *sizes.ravel(), *values[values >= 0]]))
 
 
