@@ -112,7 +112,7 @@ Range range_of(std::int64_t largest, int vector) {
   return {static_cast<int>(smaller(tokens, 1 << 20)), tokens >= kWarp * vector};
 }
 
-template <typename Source, int kVector>
+template <typename Source, int kVector, bool kTokens>
 __global__ void __launch_bounds__(kThreads, Source::kBlocks) codelength_kernel(Source source, DevicePlan plan, int alphabet,
                                                                        Costs costs, Range range, Sums sums) {
   constexpr unsigned kWidth = kVector * kWarp;
@@ -124,8 +124,7 @@ __global__ void __launch_bounds__(kThreads, Source::kBlocks) codelength_kernel(S
   __syncthreads();
   const std::int32_t* const own_costs = shared.cost + walker.lane;
   std::int64_t* const own_sums = &shared.warps[walker.warp][walker.lane];
-  std::int64_t* const token_sums = sums.token + tile.site.token + tile.first_token;
-  const bool per_token = sums.token != nullptr;
+  std::int64_t* const token_sums = kTokens ? sums.token + tile.site.token + tile.first_token : nullptr;
   for (int begin = 0; begin < tile.tokens;) {
     int end = tile.tokens;
     if (sums.block != nullptr) {  // up to where the next row of blocks begins
@@ -142,7 +141,7 @@ __global__ void __launch_bounds__(kThreads, Source::kBlocks) codelength_kernel(S
         for (int j = 0; j < kVector; ++j) bits[j] = own_costs[symbols[j] * kWidth + j * kWarp];
 #pragma unroll
         for (int j = 0; j < kVector; ++j) totals[j] += bits[j];
-        if (per_token) {
+        if constexpr (kTokens) {
           const std::int64_t row = range.narrow_rows ? row_sum(bits) : wide_row_sum(bits);
           if (walker.lane == 0) add(token_sums + token, row);
         }
@@ -151,7 +150,7 @@ __global__ void __launch_bounds__(kThreads, Source::kBlocks) codelength_kernel(S
         const std::int64_t more = std::int64_t{own_costs[right * kWidth + j * kWarp]} -
                                   own_costs[wrong * kWidth + j * kWarp];
         own_sums[j * kWarp] += more;
-        if (per_token) add(token_sums + token, more);
+        if constexpr (kTokens) add(token_sums + token, more);
       };
       walker.walk(from, static_cast<int>(smaller(end, from + std::int64_t{kWarps} * range.tokens)), take, correct);
 #pragma unroll
@@ -165,7 +164,8 @@ __global__ void __launch_bounds__(kThreads, Source::kBlocks) codelength_kernel(S
 template <int kVector, typename Source>
 void launch(Source source, const DevicePlan& plan, int alphabet, const Costs& costs, const Sums& sums,
             cudaStream_t stream) {
-  const auto kernel = codelength_kernel<Source, kVector>;
+  const auto kernel =
+      sums.token == nullptr ? codelength_kernel<Source, kVector, false> : codelength_kernel<Source, kVector, true>;
   MODEL_FORENSICS_LAUNCH(kernel, plan.tiles, kThreads, Shared<kVector>::bytes(alphabet), stream, source, plan, alphabet,
                          costs, range_of(costs.largest, kVector), sums);
 }

@@ -75,10 +75,14 @@ struct Encoder {
 
   __device__ __forceinline__ void put(int shift) { *next++ = static_cast<std::uint16_t>(low >> shift); }
 
+  // Without a branch: in a warp there is nearly always a lane that has to.
   __device__ __forceinline__ void renormalise() {
-    put(48);
-    low <<= 16;
-    range <<= 16;
+    const bool narrow = static_cast<std::uint32_t>(range >> 32) == 0;  // range < kRenormalise
+    if (narrow) *next = static_cast<std::uint16_t>(low >> 48);
+    const int shift = narrow ? 16 : 0;
+    next += narrow ? 1 : 0;
+    low <<= shift;
+    range <<= shift;
   }
 
   template <int kTotalBits>
@@ -86,16 +90,9 @@ struct Encoder {
     const std::uint64_t r = range >> kTotalBits;
     add(r * slice.start);
     range = r * slice.frequency;
-    if (narrow()) {
-      renormalise();
-      if constexpr (kTotalBits > 16) {  // a rare symbol may push out two words
-        if (narrow()) renormalise();
-      }
-    }
+    renormalise();
+    if constexpr (kTotalBits > 16) renormalise();  // a rare symbol may push out two words
   }
-
-  // range < kRenormalise, by its upper half alone.
-  __device__ __forceinline__ bool narrow() const { return static_cast<std::uint32_t>(range >> 32) == 0; }
 
   __device__ __forceinline__ void finish() {
     add(kRenormalise - 1);

@@ -163,21 +163,30 @@ struct Walker {
       }
       take(token + r * kWarps, symbols);
     }
-    if (!certain) {
-#pragma unroll 1
-      for (int r = 0; r < kCount; ++r) check(row, token, r, correct);
-    }
+    if (!certain) correct_all<kCount>(rows, row, token, correct);
   }
 
-  template <typename Correct>
-  __device__ void check(const Value* row, int token, int r, Correct correct) const {
-#pragma unroll 1
-    for (int j = 0; j < kVector; ++j) {
-      if (((exist >> j) & 1U) == 0) continue;
+  // Which values it was is asked again: keeping note of it would cost every value an instruction.
+  template <int kCount, typename Correct>
+  __device__ __forceinline__ void correct_all(const Pack<Value, kVector> (&rows)[kCount], const Value* row, int token,
+                                              Correct correct) const {
+    static_assert(kCount * kVector <= 32);
+    unsigned uncertain = 0;
+#pragma unroll
+    for (int i = 0; i < kCount * kVector; ++i) {
+      unsigned symbol = 0;
+      const int j = i % kVector;
+      const bool sure = channels.near(source, rows[i / kVector].item[j], j, symbol);
+      if (!sure && ((exist >> j) & 1U) != 0) uncertain |= 1U << i;
+    }
+    for (; uncertain != 0; uncertain &= uncertain - 1) {
+      const int i = __ffs(static_cast<int>(uncertain)) - 1;
+      const int r = i / kVector;
+      const int j = i % kVector;
       const std::int64_t through_all = first_channel() + channel(j);
       const Value value = row[r * kWarps * width + channel(j) - channel(0)];
       unsigned before = 0;
-      if (source.near_again(value, through_all, before)) continue;
+      source.near_again(value, through_all, before);
       const unsigned right = source.exact(value, through_all);
       if (right != before) correct(token + r * kWarps, j, before, right);
     }

@@ -171,7 +171,7 @@ def test_the_wrong_dtype_is_an_error(upload: Upload) -> None:
 
 def test_what_is_no_tensor_is_refused(upload: Upload) -> None:
     # Only the emulation, which takes host memory, gets so far as to look at the type.
-    with pytest.raises(ModelForensicsError, match="not a torch tensor|in host memory"):
+    with pytest.raises(ModelForensicsError, match=r"not a torch tensor|in host memory"):
         ops.entropy_windows([1, 2], backend="cuda")  # type: ignore[arg-type]
 
 
