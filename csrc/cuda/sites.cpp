@@ -7,8 +7,8 @@ namespace model_forensics::cuda {
 
 namespace {
 
-// Enough tiles for several waves of blocks on the largest GPUs, few enough that loading a tile's tables does not count.
-constexpr std::int64_t kWantedTiles = 4096;
+// Enough tiles for some waves of blocks on the largest GPUs, few enough that loading a tile's tables does not count.
+constexpr std::int64_t kWantedTiles = 2048;
 constexpr std::int64_t kFewestTokens = 64;
 constexpr std::int64_t kMostTokens = 1024;
 

@@ -24,6 +24,13 @@ def grid(channels: int, low: float, step: float, levels: int, scale: str = "unif
     return ops.Grid(scale, levels, np.full(channels, low, np.float32), np.full(channels, step, np.float32))  # type: ignore[arg-type]
 
 
+def test_a_grid_does_not_change_with_the_arrays_that_it_was_made_of() -> None:
+    low = np.zeros(3, np.float32)
+    how = ops.Grid("uniform", 4, low, np.ones(3, np.float32))
+    low[:] = -2
+    assert how.low is not None and not how.low.any() and not how.low.flags.writeable
+
+
 def everywhere(x: Floats, how: ops.Grid) -> None:
     """Every instruction set of the core gives the reference's symbols."""
     expected = ops.quantize(x, how, backend="numpy")

@@ -63,8 +63,11 @@ class Grid:
             raise UsageError("low holds NaN or Inf", where=where, cure="Pass a finite start for each channel")
         if not (np.isfinite(step).all() and (step > 0).all()):
             raise UsageError("step holds a width that is not above 0", where=where, cure="Pass a finite width above 0")
-        object.__setattr__(self, "low", low)
-        object.__setattr__(self, "step", step)
+        # Copies that do not change: what is derived from them, their copies on a GPU too, stays right.
+        for name, side in (("low", low), ("step", step)):
+            own = side.copy()
+            own.setflags(write=False)
+            object.__setattr__(self, name, own)
 
     @property
     def alphabet(self) -> int:
