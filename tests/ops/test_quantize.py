@@ -28,7 +28,9 @@ def test_a_grid_does_not_change_with_the_arrays_that_it_was_made_of() -> None:
     low = np.zeros(3, np.float32)
     how = ops.Grid("uniform", 4, low, np.ones(3, np.float32))
     low[:] = -2
-    assert how.low is not None and not how.low.any() and not how.low.flags.writeable
+    assert how.low is not None
+    assert not how.low.any()
+    assert not how.low.flags.writeable
 
 
 def everywhere(x: Floats, how: ops.Grid) -> None:
