@@ -220,7 +220,7 @@ def test_the_record_says_how_sets_were_run(plant):
         runner.run([job])
     assert fast.execution.from_middle
     assert fast.execution.reason is None
-    assert fast.execution.rows_from_middle == 1 + 2, "the job and the proof of two rows, not the run they start from"
+    assert fast.execution.rows_from_middle == 1 + 4, "the job and two proofs of two rows, not the run they start from"
     assert not whole.execution.from_middle
     assert whole.execution.reason is not None
     assert whole.execution.rows_from_middle == 0

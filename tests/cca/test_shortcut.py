@@ -420,4 +420,4 @@ def test_a_call_is_run_and_proven_once(planting):
     jobs = [Job(i % 6, 0, {tap: Replacement(torch.full((1, 32), float(i)))}) for i in range(24)]
     for _ in range(2):
         run_all(runner, jobs)
-    assert runner.rows_run == 2 * 24 + 6 * (1 + 1), "each row, and once a call the run and its proof"
+    assert runner.rows_run == 2 * 24 + 6 * (1 + 2), "each row, and once a call the run and its proof of two rows"
