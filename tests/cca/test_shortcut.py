@@ -340,38 +340,6 @@ def test_encoders_run_without_the_blocks_before_the_first_edit(planting, build):
         assert relative_error(logits, runner.plain.run(job)) <= 5e-6
 
 
-class EightBit(torch.nn.Module):
-    """A linear layer whose weights are whole numbers: as those of quantised models, no parameter."""
-
-    def __init__(self, linear: torch.nn.Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        scale = linear.weight.detach().abs().amax(dim=1, keepdim=True) / 127
-        self.register_buffer("scale", scale)
-        self.register_buffer("weight", (linear.weight.detach() / scale).round().to(torch.int8))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.linear(x, self.weight.to(x.dtype) * self.scale)
-
-
-def test_quantised_layers_run_as_they_are(planting):
-    module = make("llama")
-    for layer in module.model.layers:
-        for part in (layer.self_attn, layer.mlp):
-            for name, linear in list(part.named_children()):
-                if isinstance(linear, torch.nn.Linear):
-                    setattr(part, name, EightBit(linear))
-    model = Model.wrap(module)
-    calls, recording = calls_of(planting, model, "left")
-    runner = BatchedRunner(model, calls, -1, 16)
-    jobs = random_jobs(model, recording, 12)
-    results = run_all(runner, jobs)
-    assert runner.reason is None, runner.reason
-    for job, logits in zip(jobs, results, strict=True):
-        assert relative_error(logits, runner.plain.run(job)) <= 5e-6
-    assert module.model.layers[0].mlp.up_proj.weight.dtype == torch.int8
-
-
 def test_a_damaged_model_that_amplifies_rounding_is_still_run_from_the_middle(planting):
     """Its own copies in a batch differ by more than the type's tolerance, and so may the proof."""
     module = make("llama")

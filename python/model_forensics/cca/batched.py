@@ -38,7 +38,8 @@ class BatchedRunner:
         self.memory = Memory(model.device)
         self.plain = PlainRuns(model, calls, position)
         self._shortcut = Shortcut(model, calls, self.plain, position) if shortcut else None
-        self._whole = WholeForwards(model, calls) if shortcut else None
+        # A single row takes nothing from a run in which others were beside it: they may have changed it.
+        self._whole = WholeForwards(model, calls) if shortcut and max_rows > 1 else None
         self._batch_rows = 0
 
     @property
