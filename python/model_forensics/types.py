@@ -346,7 +346,7 @@ class Execution(Frozen):
 
     from_middle: bool  # rows start at the first half of a layer and the first token that they change
     reason: str | None  # why not, where they do not
-    rows_from_middle: int  # rows that did not run the whole model, runs that they start from included
+    rows_from_middle: int  # rows that did not run the whole model
     max_batch_rows: int
     memory_limit: int | None  # bytes that one batch was planned for; null where nothing stated any
     halvings: int  # batches that ran out of memory and were split

@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from model_forensics.cca.batched import BatchedRunner, write_rows
+from model_forensics.cca.batched import BatchedRunner
 from model_forensics.cca.calls import Call, Calls, fingerprint
+from model_forensics.cca.edits import write_rows
 from model_forensics.cca.evidence import BenignEffects, clopper_pearson, group_interval
 from model_forensics.cca.executor import Executor, residual
 from model_forensics.cca.jobs import Job, Replacement, relative_error
 from model_forensics.cca.pool import Candidate, Sources, replaced_bits
 from model_forensics.cca.replay import Case
 from model_forensics.cca.restoration import Explained
-from model_forensics.errors import InterventionError, ModelError
+from model_forensics.errors import InterventionError
 from model_forensics.failure import Failure, kl_bits
-from model_forensics.models import Model, rows
+from model_forensics.models import rows
 from model_forensics.types import Intervention
 
 
@@ -49,8 +50,9 @@ def test_batched_rows_equal_plain_rows(plant, side, max_rows, shortcut):
         assert max(map(len, batches)) <= max_rows
     for batch in batches:
         for index, logits in zip(batch, runner.run([jobs[i] for i in batch]), strict=True):
-            assert relative_error(logits, runner.run_plain(jobs[index])) <= 5e-6
-    assert runner.rows_run - runner.rows_from_middle == (20 if shortcut else 40)
+            assert relative_error(logits, runner.plain.run(jobs[index])) <= 5e-6
+    whole = runner.rows_run - runner.rows_from_middle
+    assert whole - len(incident.samples) * shortcut == (20 if shortcut else 40), "checks and each call's own run"
 
 
 def test_the_whole_call_without_edits_replays_bit_for_bit(plant):
@@ -93,58 +95,6 @@ def test_positions_outside_the_sample_are_an_error():
         write_rows(value, 0, None, Replacement(torch.ones(1, 2), (4,)), "L0")
 
 
-def test_rows_that_influence_each_other_are_caught(planting):
-    """A model that mixes its batch makes batched scores meaningless: the self-check says so."""
-
-    class Mixing(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = torch.nn.Linear(4, 4)
-            self.second = torch.nn.Linear(4, 3)
-
-        def forward(self, features):
-            x = self.first(features)
-            return self.second(x - x.mean(dim=0, keepdim=True) * 0.5)
-
-    torch.manual_seed(0)
-    model = Model.wrap(Mixing())
-    calls = [{"features": np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)}]
-    incident = planting.record(model, calls, name="inc", failure=Failure.label(wrong=[0]))
-    tap = model.sites.get("first")
-    cases = [Case(i, f"g{i}", Failure.label(wrong=[0]), np.zeros(3), 1.0) for i in range(4)]
-    sources = Sources(None, None, {"first": 4})
-    pool = [Candidate(tap, Intervention(site="first", kind="zero"), 1.0)]
-    executor = Executor(BatchedRunner(model, Calls(incident, "cpu"), -1, 64), sources, pool, cases, seed=0)
-    executor.score((), [0])
-    with pytest.raises(ModelError, match="differs"):
-        Executor(BatchedRunner(model, Calls(incident, "cpu"), -1, 64), sources, pool, cases, seed=0).score((), range(4))
-
-
-def test_a_model_coarser_than_its_type_is_held_to_its_own_arithmetic(planting):
-    """A damaged model amplifies rounding: what the size of a batch alone changes is no fault of the batched run."""
-
-    class Coarse(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = torch.nn.Linear(4, 4)
-            self.second = torch.nn.Linear(4, 3)
-
-        def forward(self, features):
-            rounding = 1e-4 if features.shape[0] > 1 else 0.0
-            return self.second(self.first(features)) * (1 + rounding)
-
-    torch.manual_seed(0)
-    model = Model.wrap(Coarse())
-    calls = [{"features": np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)}]
-    incident = planting.record(model, calls, name="inc", failure=Failure.label(wrong=[0]))
-    cases = [Case(i, f"g{i}", Failure.label(wrong=[0]), np.zeros(3), 1.0) for i in range(4)]
-    pool = [Candidate(model.sites.get("first"), Intervention(site="first", kind="zero"), 1.0)]
-    runner = BatchedRunner(model, Calls(incident, "cpu"), -1, 64)
-    executor = Executor(runner, Sources(None, None, {"first": 4}), pool, cases, seed=0)
-    executor.score_many([(), (0,)], range(4))
-    assert 5e-5 < executor.worst_error < 2e-4
-
-
 def test_scores_are_remembered_and_counted_once(plant):
     planted = plant(1, "mlp")
     model = planted.broken
@@ -156,7 +106,8 @@ def test_scores_are_remembered_and_counted_once(plant):
     assert executor.known((0,), [0]) is None
     first = executor.score((0,), [0])
     spent = runner.rows_run
-    assert spent - runner.rows_from_middle == 1, "the self-check"
+    base = runner.calls[0].size
+    assert spent - runner.rows_from_middle == base + 1, "the call's own run and the self-check"
     assert executor.score((0,), [0]) == first == executor.known((0,), [0])
     assert runner.rows_run == spent
     assert executor.combinations == 1
@@ -269,7 +220,7 @@ def test_the_record_says_how_sets_were_run(plant):
         runner.run([job])
     assert fast.execution.from_middle
     assert fast.execution.reason is None
-    assert fast.execution.rows_from_middle > 1
+    assert fast.execution.rows_from_middle == 1 + 4, "the job and two proofs of two rows, not the run they start from"
     assert not whole.execution.from_middle
     assert whole.execution.reason is not None
     assert whole.execution.rows_from_middle == 0

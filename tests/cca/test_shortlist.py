@@ -80,7 +80,7 @@ def test_a_failure_without_gradient_says_so(plant, planting, sites):
     planted = plant(1, "mlp")
     module = planting.damaged_copy(planted.intact.module, 1, "mlp")
     module.transformer.h[1].mlp.c_proj.weight.data[0, 0] = float("nan")
-    calls = planting.batches(6, size=1)  # NaN in padding would leak into the tokens, where no patch reaches it
+    calls = planting.batches(6)
     incident = planting.record(module, calls, name="nan", failure=Failure.nonfinite())
     config = CausalConfig(intervention_types=("patch",), max_pool_sites=sites)
     result = find_fix_set(Model.wrap(module), incident, config=config, donor_model=planted.intact)

@@ -13,6 +13,7 @@ from torch import nn
 
 from model_forensics.errors import ModelError, UsageError
 from model_forensics.models import Model, load_model, tokenizer_digest, weights_digest
+from model_forensics.models.digest import tensor_digest
 
 
 def test_digest_depends_on_every_name_dtype_shape_and_byte():
@@ -65,6 +66,20 @@ def test_buffers_that_persist_count():
     assert {"running_mean", "running_var", "num_batches_tracked"} <= set(tensors)
     norm.running_mean += 1
     assert weights_digest(norm)[0] != before
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_digest_of_a_quantised_tensor_depends_on_numbers_scale_and_zero_point(per_channel):
+    def quantised(scale=0.1, zero=0, value=1.0):
+        tensor = torch.tensor([[value, -0.5], [0.3, 0.2]])
+        if not per_channel:
+            return torch.quantize_per_tensor(tensor, scale, zero, torch.qint8)
+        scales, zeros = torch.tensor([0.1, scale]), torch.tensor([0, zero])
+        return torch.quantize_per_channel(tensor, scales, zeros, 0, torch.qint8)
+
+    assert tensor_digest(quantised()) == tensor_digest(quantised())
+    others = [quantised(scale=0.2), quantised(zero=1), quantised(value=2.0)]
+    assert len({tensor_digest(tensor) for tensor in (quantised(), *others)}) == 4
 
 
 def test_weights_that_are_not_loaded_have_no_digest():

@@ -1,61 +1,19 @@
-"""Running rows with edits: many rows with different edits in one forward, and one plain row at a time to check it."""
+"""Running rows with edits, many rows with different edits at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
-import numpy as np
-import torch
-
-from model_forensics.cca.calls import Call, Calls
-from model_forensics.cca.jobs import (
-    Job,
-    Logits,
-    Replacement,
-    checked_positions,
-)
+from model_forensics.cca.calls import Calls
+from model_forensics.cca.edits import batch_edits
+from model_forensics.cca.jobs import Job, Logits
 from model_forensics.cca.memory import Memory
+from model_forensics.cca.plain import PlainRuns, forward
 from model_forensics.cca.shortcut import Shortcut
 from model_forensics.cca.whole import WholeForwards
-from model_forensics.errors import InterventionError, ModelError
-from model_forensics.models import Model, Tap, hooks
-from model_forensics.models import rows as model_rows
+from model_forensics.models import Model
 from model_forensics.types import Execution
-
-
-def write_rows(value: torch.Tensor, row: int, mask: torch.Tensor | None, replacement: Replacement, where: str) -> None:
-    """Overwrite one batch row of `value` in place: the inverse of `models.rows.to_rows`.
-
-    Args:
-        value: [B, features], [B, T, features] or [B, channels, height, width]; the caller's own copy.
-
-    Raises:
-        InterventionError: the replacement has other rows or features than the site has for this sample.
-    """
-    current = model_rows.to_rows(value, mask, row)
-    new = replacement.values
-    if new.dim() != 2 or new.shape[1] != current.shape[1] or new.shape[0] not in (1, current.shape[0]):
-        raise InterventionError(
-            f"replacement of shape {list(new.shape)} does not fit {list(current.shape)}",
-            where=where,
-            cure="Use a donor with the same number of tokens and features",
-        )
-    new = new.to(device=value.device, dtype=value.dtype).expand(current.shape[0], -1)
-    if replacement.positions is not None:
-        selected = checked_positions(replacement.positions, current.shape[0], where)
-        merged = current.clone()
-        merged[selected] = new[selected]
-        new = merged
-    if value.dim() == 2:
-        value[row] = new[0]
-    elif value.dim() == 3:
-        if mask is not None and mask.shape[1] == value.shape[1]:
-            value[row, mask[row].to(value.device)] = new
-        else:
-            value[row] = new
-    else:
-        value[row] = new.T.reshape(value.shape[1:])
 
 
 class BatchedRunner:
@@ -63,7 +21,7 @@ class BatchedRunner:
     exact (`shortcut`), else in whole forwards.
 
     Attributes:
-        rows_run: rows that went through the model, checks and the base runs included.
+        plain: runs the same jobs one by one, for checks.
     """
 
     def __init__(self, model: Model, calls: Calls, position: int, max_rows: int, *, shortcut: bool = True) -> None:
@@ -78,18 +36,23 @@ class BatchedRunner:
         self.position = position
         self.max_rows = max_rows
         self.memory = Memory(model.device)
-        self._shortcut = Shortcut(model, calls, position) if shortcut else None
-        self._whole = WholeForwards(model, calls) if shortcut else None
-        self._forward_rows = 0
+        self.plain = PlainRuns(model, calls, position)
+        self._shortcut = Shortcut(model, calls, self.plain, position) if shortcut else None
+        # A single row takes nothing from a run in which others were beside it: they may have changed it.
+        self._whole = WholeForwards(model, calls) if shortcut and max_rows > 1 else None
+        self._batch_rows = 0
 
     @property
     def rows_run(self) -> int:
-        return self._forward_rows + self.rows_from_middle + (0 if self._whole is None else self._whole.rows_run)
+        """Rows that went through the model, checks and kept runs included."""
+        kept = 0 if self._whole is None else self._whole.rows_run
+        kept += 0 if self._shortcut is None else self._shortcut.base_rows
+        return self._batch_rows + self.plain.rows_run + self.rows_from_middle + kept
 
     @property
     def rows_from_middle(self) -> int:
-        """Of `rows_run`, those that did not run the whole model; base runs and proofs included."""
-        return 0 if self._shortcut is None else self._shortcut.rows_run
+        """Of `rows_run`, those that did not run the whole model."""
+        return 0 if self._shortcut is None else self._shortcut.rows_from_middle
 
     @property
     def reason(self) -> str | None:
@@ -145,96 +108,6 @@ class BatchedRunner:
 
     def _run_whole(self, jobs: Sequence[Job]) -> list[Logits]:
         call = self.calls[jobs[0].call].take([job.row for job in jobs])
+        self._batch_rows += call.size
         with nullcontext() if self._whole is None else self._whole.skipping(jobs):
-            return self._forward(call, batch_edits(list(enumerate(jobs)), call.mask))
-
-    def run_plain(self, job: Job, copies: int = 1) -> Logits:
-        """The same row alone in its batch, each site overwritten by one simple hook.
-
-        Args:
-            copies: run the row this many times in one batch and return the first: what the size of a batch alone
-                changes in the model's own arithmetic.
-        """
-        call = self.calls[job.call].take([job.row])
-        edits = {tap: _plain_edit(tap, call.mask, replacement) for tap, replacement in job.edits.items()}
-        if copies == 1:
-            return self._forward(call, edits)[0]
-        repeated = {tap: _repeated(edit, copies) for tap, edit in edits.items()}
-        return self._forward(call.take([0] * copies), repeated)[0]
-
-    def _forward(self, call: Call, edits: Mapping[Tap, Callable[[torch.Tensor], torch.Tensor]]) -> list[Logits]:
-        self._forward_rows += call.size
-        with torch.no_grad(), hooks.edit(self.model.module, edits):
-            logits = self.model.forward(call.inputs)
-        return scored(logits, call, self.position)
-
-
-def batch_edits(
-    jobs: Sequence[tuple[int, Job]], mask: torch.Tensor | None
-) -> dict[Tap, Callable[[torch.Tensor], torch.Tensor]]:
-    """Edit functions for one forward in which each job has its own batch row; in execution order of the sites."""
-    by_tap: dict[Tap, list[tuple[int, Replacement]]] = {}
-    for row, job in jobs:
-        for tap, replacement in job.edits.items():
-            by_tap.setdefault(tap, []).append((row, replacement))
-    return {tap: _batch_edit(tap, mask, by_tap[tap]) for tap in sorted(by_tap, key=lambda t: (t.order, t.start or 0))}
-
-
-def scored(logits: torch.Tensor, call: Call, position: int) -> list[Logits]:
-    """[classes] float64 per row of the call.
-
-    Raises:
-        ModelError: the model returned another number of rows than it was given.
-    """
-    picked = model_rows.scored_logits(logits, call.mask, position).detach().to(torch.float64).cpu().numpy()
-    if picked.shape[0] != call.size:
-        raise ModelError(
-            f"the model returned {picked.shape[0]} rows for a batch of {call.size}",
-            cure="The model must treat the first dimension of its inputs as the batch",
-        )
-    return [np.asarray(row) for row in picked]
-
-
-def _batch_edit(
-    tap: Tap, mask: torch.Tensor | None, members: list[tuple[int, Replacement]]
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    def edit(value: torch.Tensor) -> torch.Tensor:
-        result = value.clone()
-        for row, replacement in members:
-            write_rows(result, row, mask, replacement, tap.name)
-        return result
-
-    return edit
-
-
-def _repeated(edit: Callable[[torch.Tensor], torch.Tensor], copies: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    def everywhere(value: torch.Tensor) -> torch.Tensor:
-        return edit(value[:1]).repeat(copies, *[1] * (value.dim() - 1))
-
-    return everywhere
-
-
-def _plain_edit(
-    tap: Tap, mask: torch.Tensor | None, replacement: Replacement
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Built by selection instead of writing rows, so that it shares no code with the batched edit where it can."""
-    if replacement.positions is not None:
-        return _batch_edit(tap, mask, [(0, replacement)])
-
-    def edit(value: torch.Tensor) -> torch.Tensor:
-        new = replacement.values.to(device=value.device, dtype=value.dtype)
-        if value.dim() == 2:
-            return new[:1].clone()
-        if value.dim() == 4:
-            return new.expand(value.shape[2] * value.shape[3], -1).T.reshape(value.shape).clone()
-        if mask is None or mask.shape[1] != value.shape[1]:
-            return new.expand(value.shape[1], -1).unsqueeze(0).clone()
-        keep = mask[0].to(value.device)
-        spread = torch.zeros(value.shape[1], new.shape[1], device=value.device, dtype=value.dtype)
-        if new.shape[0] == 1:
-            spread[:] = new
-        else:
-            spread[keep.nonzero().squeeze(1)] = new
-        return torch.where(keep[None, :, None], spread.unsqueeze(0), value)
-
-    return edit
+            return forward(self.model, call, batch_edits(list(enumerate(jobs)), call.mask), self.position)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_forensics.cca.batched import BatchedRunner
-from model_forensics.cca.jobs import Job, Logits, relative_error, tolerance
+from model_forensics.cca.jobs import Job, Logits, relative_error
 from model_forensics.cca.pool import Candidate, Sources
 from model_forensics.cca.replay import Case
 from model_forensics.errors import ModelError
@@ -98,7 +98,6 @@ class Executor:
         self.deadline: float | None = None  # time.monotonic()
         self.progress: Callable[[int, int], None] | None = None
         self.worst_error = 0.0
-        self._limit = tolerance(runner.model.reference.dtype)
         self._random = np.random.default_rng([seed, 1])
         self._forwards = 0
         self._done: dict[tuple[Members, int], CaseOutcome] = {}
@@ -162,10 +161,10 @@ class Executor:
     def _check(self, jobs: Sequence[Job], logits: Sequence[Logits]) -> None:
         """Rule 6: the fast path answers to plain hooks, one candidate at a time."""
         count = min(CHECKED_ROWS, len(jobs))
+        rows = min(len(jobs), self.runner.max_rows)
         for index in self._random.choice(len(jobs), size=count, replace=False):
-            plain = self.runner.run_plain(jobs[index])
-            error = relative_error(logits[index], plain)
-            limit = self._limit if error <= self._limit else self._allowed(jobs[index], len(jobs), plain)
+            error = relative_error(logits[index], self.runner.plain.run(jobs[index]))
+            limit = self.runner.plain.allowed(jobs[index], error, rows)
             if error > limit:
                 raise ModelError(
                     f"a batched run differs from the same row run alone by {error:.3g} of the largest logit"
@@ -175,15 +174,6 @@ class Executor:
                     " or set max_batch_rows to 1",
                 )
             self.worst_error = max(self.worst_error, error)
-
-    def _allowed(self, job: Job, rows: int, plain: Logits) -> float:
-        """The limit for a row whose own arithmetic is coarser than the dtype's tolerance.
-
-        A damaged model can amplify rounding: then the row differs by as much from its own copies in a batch of plain
-        hooks, where nothing of the fast path takes part and no other row is present. Twice that is allowed.
-        """
-        copies = min(max(rows, 2), max(self.runner.max_rows, 2))
-        return max(self._limit, 2 * relative_error(self.runner.run_plain(job, copies=copies), plain))
 
     def _outcome(self, members: Members, cases: Sequence[int]) -> SetOutcome:
         return SetOutcome(

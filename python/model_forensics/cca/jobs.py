@@ -15,8 +15,11 @@ from model_forensics.models import Tap
 Logits = npt.NDArray[np.float64]
 
 TOLERANCE = {"float64": 5e-6, "float32": 5e-6, "float16": 8 * 2.0**-10, "bfloat16": 8 * 2.0**-7}
-"""Largest |difference| ÷ largest |logit| at which two runs of one row count as equal. The arithmetic differs only in
-the order of sums (batch size); for 16-bit types that is a few units in the last place after every layer: 8 of them."""
+"""Largest |difference| ÷ largest |logit| at which a replay, perhaps on another machine, counts as the recorded run. The
+arithmetic differs only in the order of sums; for 16-bit types that is a few units in the last place after every layer:
+8 of them."""
+UNITS = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
+"""One unit in the last place: what two results of such a type differ by if they differ at all."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class Job:
 def tolerance(dtype: str | None) -> float:
     """The tolerance for a model of this dtype; unknown ones are held to float32's."""
     return TOLERANCE.get((dtype or "float32").removeprefix("torch."), TOLERANCE["float32"])
+
+
+def own_tolerance(dtype: torch.dtype | None) -> float:
+    """The difference up to which two runs of one row on one machine are equal without another look: 5e-6, or one unit
+    of a 16-bit type. A larger one is held to what the model differs from itself by (`PlainRuns.allowed`)."""
+    return TOLERANCE["float32"] if dtype is None else UNITS.get(dtype, TOLERANCE["float32"])
 
 
 def relative_error(left: Logits, right: Logits) -> float:

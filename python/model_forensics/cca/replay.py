@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from model_forensics.cca.batched import scored
 from model_forensics.cca.calls import Calls, recorded_logits
 from model_forensics.cca.jobs import Logits, relative_error, tolerance
+from model_forensics.cca.plain import scored
 from model_forensics.errors import OutputError, UsageError
 from model_forensics.failure import Failure, log_softmax
 from model_forensics.models import Model, Tap, hooks

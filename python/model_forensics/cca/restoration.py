@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model_forensics.cca.batched import batch_edits
 from model_forensics.cca.calls import Calls
+from model_forensics.cca.edits import batch_edits
 from model_forensics.cca.executor import SetOutcome
 from model_forensics.cca.jobs import Edits, Job, Replacement
 from model_forensics.cca.pool import Sources

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from model_forensics.cca.calls import Calls
-from model_forensics.cca.jobs import Job, Logits, relative_error, tolerance
+from model_forensics.cca.jobs import Job, Logits, relative_error
 from model_forensics.cca.memory import Kept, Memory
+from model_forensics.cca.plain import PlainRuns
 from model_forensics.cca.routes import Route, Router, batched, passes
 from model_forensics.cca.walk import Walk
 from model_forensics.models import Model
@@ -30,11 +31,14 @@ class Shortcut:
 
     Attributes:
         reason: why it does not serve this model; None while it does.
+        base_rows: rows of the calls' own runs.
+        rows_from_middle: rows run from the middle of these, proofs included.
     """
 
-    def __init__(self, model: Model, calls: Calls, position: int) -> None:
+    def __init__(self, model: Model, calls: Calls, plain: PlainRuns, position: int) -> None:
         self._model = model
         self._calls = calls
+        self._plain = plain
         self._position = position
         self._routers: dict[int, Router] = {}
         self._bases: Kept[BaseRun] = Kept()
@@ -44,7 +48,8 @@ class Shortcut:
         self._decoder = None if isinstance(found, str) else found
         if model.dtype not in _DTYPES:
             self.reason = f"a model of {model.dtype} is not edited in place"
-        self.rows_run = 0
+        self.base_rows = 0
+        self.rows_from_middle = 0
 
     def serves(self, job: Job) -> bool:
         """Whether this job can be run so. The first job of a call runs the call once, as the base, and proves it."""
@@ -84,7 +89,7 @@ class Shortcut:
         results = {i: base_logits(base, route.row) for i, route in enumerate(routes) if not route.changes}
         changing = [i for i, route in enumerate(routes) if route.changes]
         if changing:
-            self.rows_run += len(changing)
+            self.rows_from_middle += len(changing)
             results.update(zip(changing, self._walk(base, [routes[i] for i in changing]), strict=True))
         return [results[i] for i in range(len(jobs))]
 
@@ -129,7 +134,7 @@ class Shortcut:
             inputs, router = self._calls[call], self._router(call)
             scored = torch.tensor([router.scored(row) for row in range(inputs.size)])
             base = BaseRun(self._model, self._decoder, inputs.inputs, scored)
-            self.rows_run += base.rows
+            self.base_rows += base.rows
             self._bases.put(call, base)
         return base
 
@@ -139,28 +144,16 @@ class Shortcut:
         The shortest and the longest row, because padding is what they differ in.
         """
         router = self._router(call)
-        limit = tolerance(self._model.reference.dtype)
         by_length = sorted(range(base.rows), key=lambda row: router.columns(row).size)
         for row in sorted({by_length[0], by_length[-1]}):
             stop = router.scored(row) + 1
             start = max(stop // 2, stop - PROVEN_TOKENS)
-            self.rows_run += 1
-            error = relative_error(self._walk(base, [Route(row, start, stop, entry=0)])[0], base_logits(base, row))
-            if error > limit and error > 2 * self._own_rounding(call, row, stop):
+            self.rows_from_middle += 2
+            found, _ = self._walk(base, [Route(row, start, stop, entry=0)] * 2)  # two, for rows that are run as one
+            error = relative_error(found, base_logits(base, row))
+            if error > self._plain.allowed(Job(call, row, {}), error, base.rows):
                 return f"a run from token {start} on departs from the whole run by {error:.3g} of the largest logit"
         return None
-
-    def _own_rounding(self, call: int, row: int, stop: int) -> float:
-        """How far the row alone is from its own copy in a batch of two: a damaged model can amplify rounding."""
-        self.rows_run += 3
-        alone, copies = (
-            self._model.forward(self._calls[call].take([row] * size).inputs)[0, stop - 1]
-            .to(torch.float64)
-            .cpu()
-            .numpy()
-            for size in (1, 2)
-        )
-        return relative_error(copies, alone)
 
 
 def base_logits(base: BaseRun, row: int) -> Logits:

@@ -35,6 +35,7 @@ class Walk:
         self._start = min(route.start for route in routes)
         self._stop = max(route.stop for route in routes)
         self._layers = base.decoder.layers
+        self._selections: dict[tuple[int, ...], Selection] = {}  # with masks and position embeddings, for all layers
 
     def run(self) -> Tensor:
         """[routes, features]: the residual stream after the last block, at the scored token of each, in their order."""
@@ -114,7 +115,11 @@ class Walk:
             yield slice(begin, end), self._selection(self._routes[begin:end])
 
     def _selection(self, routes: Sequence[Route]) -> Selection:
-        return Selection(torch.tensor([route.row for route in routes]), self._start, self._stop)
+        rows = tuple(route.row for route in routes)
+        key = rows[:1] if len(set(rows)) == 1 else rows
+        if key not in self._selections:
+            self._selections[key] = Selection(torch.tensor(key), self._start, self._stop)
+        return self._selections[key]
 
     @contextmanager
     def _writing(self, routes: Sequence[Route], half: int, start: int | None) -> Iterator[None]:
@@ -125,7 +130,7 @@ class Walk:
             for row, route in enumerate(routes)
             for write in route.branches.get(half, ())
         ]
-        with _hooked(self._model, edits):
+        with _hooked(self._model, edits, 1 if start is None else self._stop - start):
             yield
 
     def _write_states(self, hidden: Tensor, routes: Sequence[Route], half: int, start: int | None) -> None:
@@ -207,17 +212,21 @@ class Ahead:
                 tokens = offset + np.searchsorted(columns, write.columns)
                 edits.append((write, patch_edit(0, write, None, hidden.dtype)._replace(tokens=tokens)))
             offset += columns.size
-        with _hooked(self._model, edits):
+        with _hooked(self._model, edits, hidden.shape[1]):
             hidden = hidden + self._base.transform(self._layer, hidden)
         return torch.split(hidden[0], [self._columns[number].size for number in part])
 
 
 @contextmanager
-def _hooked(model: Model, edits: Sequence[tuple[Write, ops.PatchEdit]]) -> Iterator[None]:
+def _hooked(model: Model, edits: Sequence[tuple[Write, ops.PatchEdit]], tokens: int) -> Iterator[None]:
+    """The edits of rows of so many tokens; attention may run several of them as one."""
     places: dict[tuple[str, object], list[ops.PatchEdit]] = {}
     for write, edit in edits:
         places.setdefault((write.tap.module, write.tap.side), []).append(edit)
-    writes = {place: (lambda value, members=members: apply(value, members)) for place, members in places.items()}
+    writes = {
+        place: (lambda value, members=members: apply(value.view(-1, tokens, value.shape[-1]), members))
+        for place, members in places.items()
+    }
     with hooks.write(model.module, writes):  # type: ignore[arg-type]
         yield
 

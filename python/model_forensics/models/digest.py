@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,19 +20,18 @@ def weights_digest(module: nn.Module) -> tuple[str, dict[str, str]]:
 
     A tensor's digest is SHA-256 over `dtype`, shape and the little-endian bytes in C order; the model's is SHA-256
     over the lines `name`, tab, tensor digest, newline in the order of the names. The tensors are read in chunks, so
-    that a model larger than the CPU's memory can be digested from a GPU. Tied tensors are read once.
+    that a model larger than the CPU's memory can be digested from a GPU. Tied tensors are read once. Quantised weights
+    count by what they consist of: see `stored_tensors`.
 
     Returns:
-        ("sha256:…", {name: "sha256:…"}), names as in `state_dict`.
+        ("sha256:…", {name: "sha256:…"}), names as in `stored_tensors`.
 
     Raises:
         ModelError: a tensor holds no data (meta device).
     """
     by_storage: dict[tuple[Any, ...], str] = {}
     digests: dict[str, str] = {}
-    for name, value in sorted(module.state_dict().items()):
-        if not isinstance(value, Tensor):  # extra state of a custom module: no weights
-            continue
+    for name, value in stored_tensors(module):
         if value.is_meta:
             raise ModelError("the weights are not loaded (meta device)", where=name, cure="Load the model first")
         place = (value.device, value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
@@ -44,15 +44,49 @@ def weights_digest(module: nn.Module) -> tuple[str, dict[str, str]]:
     return f"sha256:{whole.hexdigest()}", digests
 
 
+def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and persistent buffers, by name in order, as in `state_dict`.
+
+    Weights that it holds in a packed form (torch's quantised layers) or behind a tensor subclass (torchao) are taken
+    apart, each part under the name and its own: `weight.qdata`, `_packed_params.0`. What holds no tensor (extra state
+    of a custom module) is no weight.
+    """
+    for name, value in sorted(module.state_dict().items()):
+        yield from _parts(name, value)
+
+
+def _parts(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, tuple | list):
+        for number, part in enumerate(value):
+            yield from _parts(f"{name}.{number}", part)
+    elif isinstance(value, Tensor):
+        flatten = getattr(value, "__tensor_flatten__", None)
+        if flatten is None:
+            yield name, value
+        else:
+            for attribute in flatten()[0]:
+                yield from _parts(f"{name}.{attribute}", getattr(value, attribute))
+
+
 def tensor_digest(value: Tensor) -> str:
-    """SHA-256 of one tensor's dtype, shape and bytes; any dtype, any device."""
+    """SHA-256 of one tensor's dtype, shape and bytes; any dtype, any device. Of a quantised one: whole numbers, then
+    scales and zero points as float64 and int64."""
     hasher = hashlib.sha256(f"{dtype_name(value.dtype)} {list(value.shape)}\n".encode())
-    flat = value.detach().reshape(-1)
-    step = max(1, _CHUNK_BYTES // max(1, flat.element_size()))
-    for start in range(0, flat.numel(), step):
-        chunk = flat[start : start + step].cpu().contiguous()
-        hasher.update(chunk.view(torch.uint8).numpy().data)
+    for part in _quantised(value) if value.is_quantized else (value,):
+        flat = part.detach().reshape(-1)
+        step = max(1, _CHUNK_BYTES // max(1, flat.element_size()))
+        for start in range(0, flat.numel(), step):
+            chunk = flat[start : start + step].cpu().contiguous()
+            hasher.update(chunk.view(torch.uint8).numpy().data)
     return f"sha256:{hasher.hexdigest()}"
+
+
+def _quantised(value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if value.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        scales, zeros = torch.tensor(value.q_scale(), dtype=torch.float64), torch.tensor(value.q_zero_point())
+    else:
+        scales, zeros = value.q_per_channel_scales().double(), value.q_per_channel_zero_points()
+    return value.int_repr(), scales, zeros
 
 
 def tokenizer_digest(tokenizer: object | None) -> str | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from model_forensics.models.decoder import Decoder
+from model_forensics.models.folding import best_fold, causal_mask, fold_mask, tile
 from model_forensics.models.model import Model
 from model_forensics.models.values import input_tensor, output_tensor, with_input_tensor
 
@@ -84,12 +86,22 @@ class Selection:
     rows: Tensor
     start: int
     stop: int
-    _kept: dict[tuple[int, str], Any] = field(default_factory=dict)
+    _kept: dict[tuple[int, int], Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def single(self) -> bool:
         """Whether all are the same row: then what belongs to rows is broadcast instead of copied."""
         return bool((self.rows == self.rows[0]).all())
+
+    def fold(self, hidden: Tensor) -> int:
+        """How many of these rows are run as one: several where all share the tokens before `start`.
+
+        In float32 only. 16-bit attention rounds what it sums over its blocks of keys: folded rows would be one or two
+        units away from plain ones, where the plain model may give the same bits at any size.
+        """
+        if not self.start or hidden.dtype != torch.float32 or not self.single:
+            return 1
+        return best_fold(len(hidden), self.stop - self.start, self.start)
 
     def of(self, value: Tensor) -> Tensor:
         """[R or 1, …] of the kept run's [B or 1, …]."""
@@ -100,7 +112,7 @@ class Selection:
             return value[row : row + 1]
         return value.index_select(0, self.rows.to(value.device))
 
-    def once(self, key: tuple[int, str], make: Any) -> Any:
+    def once(self, key: tuple[int, int], make: Any) -> Any:
         """What `make()` gives, made once: all blocks share their masks and position embeddings."""
         if key not in self._kept:
             self._kept[key] = make()
@@ -167,37 +179,40 @@ class BaseRun:
     def _run_attention(self, layer: int, hidden: Tensor, chosen: Selection, past: Past) -> Tensor:
         half = self.decoder.halves[2 * layer]
         call = self._calls[layer]
-        named = {name: self._argument(name, value, layer, chosen, past) for name, value in call.named.items()}
-        positional, named = with_input_tensor(call.positional, named, output_tensor(half.before(hidden), ""))
-        return half.finish(output_tensor(half.core(*positional, **named), ""))
+        fold = chosen.fold(hidden)
+        normed = output_tensor(half.before(hidden), "").reshape(len(hidden) // fold, -1, hidden.shape[2])
+        named = {name: self._argument(name, value, layer, chosen, past, fold) for name, value in call.named.items()}
+        positional, named = with_input_tensor(call.positional, named, normed)
+        return half.finish(output_tensor(half.core(*positional, **named), "")).reshape(hidden.shape)
 
-    def _argument(self, name: str, value: Any, layer: int, chosen: Selection, past: Past) -> Any:
+    def _argument(self, name: str, value: Any, layer: int, chosen: Selection, past: Past, fold: int) -> Any:
         if name in _CACHES:
             return past
         if name == "attention_mask":
-            key = (id(value), name)
-            return chosen.once(key, lambda: _mask(value, chosen, self.states[2 * layer].device))
+            return chosen.once((id(value), fold), lambda: _mask(value, chosen, self.states[2 * layer].device, fold))
         if name in _TOKEN_AXIS and value is not None:
-            return chosen.once((id(value), name), lambda: _tokens(value, _TOKEN_AXIS[name], chosen))
+            return chosen.once((id(value), fold), lambda: _tokens(value, _TOKEN_AXIS[name], chosen, fold))
         return value
 
 
-def _tokens(value: Any, axis: int, chosen: Selection) -> Any:
+def _tokens(value: Any, axis: int, chosen: Selection, fold: int) -> Any:
     """A tensor (or a tuple of them) cut to the chosen tokens, and to the chosen rows where it has rows."""
     if isinstance(value, tuple):
-        return tuple(_tokens(part, axis, chosen) for part in value)
+        return tuple(_tokens(part, axis, chosen, fold) for part in value)
     cut = value.narrow(axis, chosen.start, chosen.stop - chosen.start)
-    return chosen.of(cut) if axis else cut
+    return tile(chosen.of(cut) if axis else cut, axis, fold)
 
 
-def _mask(mask: Tensor | None, chosen: Selection, device: torch.device) -> Tensor | None:
+def _mask(mask: Tensor | None, chosen: Selection, device: torch.device, fold: int) -> Tensor | None:
     """The rows and columns of a [B or 1, heads or 1, T, T] mask; of no mask, which is causal, the same as one."""
+    tokens = chosen.stop - chosen.start
     if mask is not None:
-        return chosen.of(mask)[:, :, chosen.start : chosen.stop, : chosen.stop]
-    if chosen.start == 0 or chosen.stop - chosen.start == 1:
+        cut = chosen.of(mask)[:, :, chosen.start : chosen.stop, : chosen.stop]
+    elif fold == 1 and (chosen.start == 0 or tokens == 1):
         return None  # square, or one query that sees everything: no mask says the same
-    queries = torch.arange(chosen.start, chosen.stop, device=device)
-    return (torch.arange(chosen.stop, device=device)[None] <= queries[:, None])[None, None]
+    else:
+        cut = causal_mask(tokens, chosen.start, device)
+    return cut if fold == 1 else fold_mask(cut, fold)
 
 
 def _check_causal(call: _Invocation, attention: nn.Module, tokens: int) -> None:

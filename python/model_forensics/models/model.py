@@ -10,7 +10,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from model_forensics.models.digest import dtype_name, tokenizer_digest, weights_digest
+from model_forensics.models.digest import dtype_name, stored_tensors, tokenizer_digest, weights_digest
 from model_forensics.models.sites import SiteMap
 from model_forensics.models.values import output_tensor
 from model_forensics.types import ModelReference
@@ -71,7 +71,7 @@ class Model:
         The digests are kept until torch counts a change of a weight. It does not count changes made through `.data`:
         call `forget_digests` after these.
         """
-        state = tuple(_identity(value) for value in self.module.state_dict().values() if isinstance(value, Tensor))
+        state = tuple(_identity(value) for _, value in stored_tensors(self.module))
         if self._digested is None or self._digested[0] != state:
             self._digested = (state, self._describe())
         return self._digested[1]
