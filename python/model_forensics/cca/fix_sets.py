@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from model_forensics.cca.attribution import estimated_effects
-from model_forensics.cca.evidence import BenignEffects
-from model_forensics.cca.executor import Executor, OutOfTime, SetOutcome
+from model_forensics.cca.executor import OutOfTime, SetOutcome
+from model_forensics.cca.experiment import laboratory_of, ordered_pool, problem_of, settings_of
 from model_forensics.cca.finer import refine
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.pool import CAUSE_KINDS, Candidate, build_pool, difference
 from model_forensics.cca.prepare import Prepared, prepare
 from model_forensics.cca.replay import split_groups
-from model_forensics.cca.restoration import Explained, Rescore, output_restored
-from model_forensics.cca.search import Hit, Problem, Settings
-from model_forensics.cca.shortlist import Shortlisted, promising_order, search_shortlist
+from model_forensics.cca.restoration import Rescore, output_restored
+from model_forensics.cca.search import Hit
+from model_forensics.cca.shortlist import Shortlisted, search_shortlist
 from model_forensics.config import CausalConfig
 from model_forensics.errors import InterventionError, UsageError
 from model_forensics.models import Model
@@ -69,9 +68,9 @@ def find_fix_set(
     )
     warnings = (*prepared.warnings, *notes)
     seen, held_out, in_sample = split_groups(prepared.cases, seed)
-    pool, estimated, notes = _ordered(prepared, pool, seen, ranking, config)
+    pool, estimated, notes = ordered_pool(prepared, pool, seen, ranking, config)
     warnings = (*warnings, *notes)
-    laboratory = _laboratory(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
+    laboratory = laboratory_of(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
     if in_sample:
         warnings = (*warnings, "the incident has one group: the evidence uses the samples that the search saw")
     if not pool:
@@ -82,11 +81,11 @@ def find_fix_set(
     if progress is not None:
         executor.progress = lambda done, total: progress("search", done, total)
     searched = search_shortlist(
-        lambda count: _problem(laboratory, seen, config, count),
+        lambda count: problem_of(laboratory, seen, config, count),
         [candidate.tap.name for candidate in pool],
         estimated,
         config.max_pool_sites,
-        _settings(config, seed),
+        settings_of(config, seed),
     )
     deadline, executor.deadline = executor.deadline, None
     fix_set, alternatives, workarounds, best = _judge(laboratory, searched, config.max_alternatives)
@@ -146,7 +145,7 @@ def validate_fix(
         )
     pool = [_candidate(prepared, intervention) for intervention in fix_set.interventions]
     _, held_out, in_sample = split_groups(prepared.cases, seed)
-    laboratory = _laboratory(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
+    laboratory = laboratory_of(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
     measured = laboratory.fix_set(tuple(range(len(pool))), fix_set.minimality)
     measured = measured.model_copy(update={"certificate": fix_set.certificate, **_without_claim(prepared, fix_set)})
     if len(pool) > 1 and _dispensable(measured, laboratory):
@@ -204,87 +203,11 @@ def _candidate(prepared: Prepared, intervention: Intervention) -> Candidate:
     return Candidate(tap, chosen, bits)
 
 
-def _laboratory(
-    prepared: Prepared,
-    pool: Sequence[Candidate],
-    config: CausalConfig,
-    benign: Sequence[Recording],
-    donor_model: Model | None,
-    rescore: Rescore | None,
-    held_out: Sequence[int],
-    in_sample: bool,
-    seed: int,
-) -> Laboratory:
-    patch = prepared.sources.patch
-    known = all(case.donor is not None for case in prepared.cases)
-    return Laboratory(
-        executor=Executor(prepared.runner, prepared.sources, pool, prepared.cases, seed),
-        explained=Explained(prepared.model, prepared.calls, prepared.sources, rescore),
-        benign=BenignEffects(prepared.model, benign, prepared.sources, donor_model, config.max_batch_rows),
-        cases=held_out,
-        in_sample=in_sample,
-        threshold=config.early_stop_threshold,
-        same_input=known and (patch is None or patch.description.same_input),
-    )
-
-
-def _ordered(
-    prepared: Prepared,
-    pool: Sequence[Candidate],
-    seen: Sequence[int],
-    ranking: Sequence[str],
-    config: CausalConfig,
-) -> tuple[list[Candidate], list[float] | None, tuple[str, ...]]:
-    """The pool in the order in which candidates are taken, with their estimates where these are needed."""
-    if len({candidate.tap.name for candidate in pool}) <= config.max_pool_sites:
-        return list(pool), None, ()
-    cases = [prepared.cases[i] for i in seen]
-    estimated = estimated_effects(prepared.model, prepared.calls, prepared.base, prepared.sources, pool, cases)
-    order = promising_order(pool, ranking, estimated)
-    ordered = [pool[i] for i in order]
-    if estimated is None:
-        text = "this failure has no finite gradient: forensics alone chose which sites were searched first"
-        return ordered, None, (text,)
-    return ordered, [estimated[i] for i in order], ()
-
-
-def _problem(laboratory: Laboratory, seen: Sequence[int], config: CausalConfig, count: int) -> Problem:
-    """Of the first `count` candidates."""
-    executor = laboratory.executor
-    pool = executor.pool[:count]
-    return Problem(
-        sites=[candidate.tap.name for candidate in pool],
-        bits=[candidate.bits for candidate in pool],
-        order=[candidate.tap.order for candidate in pool],
-        run=lambda sets: executor.score_many(sets, seen),
-        sufficient=laboratory.sufficient,
-        restores=laboratory.restores if laboratory.same_input else None,
-        max_size=config.max_fix_set_size,
-        explained=laboratory.share,
-        components=[_component(candidate) for candidate in pool],
-    )
-
-
-def _component(candidate: Candidate) -> str:
-    """The attention or MLP that a head or neuron is a part of; every other site is a component by itself."""
-    return candidate.tap.module if candidate.tap.kind in ("head", "neuron") else candidate.tap.name
-
-
 def _goal(laboratory: Laboratory, fix: FixSet) -> Callable[[SetOutcome], bool]:
     """What parts of this set must do: flip, and restore the donor's output if the set does."""
     if fix.label == "workaround":
         return laboratory.sufficient
     return lambda outcome: laboratory.sufficient(outcome) and output_restored(outcome)
-
-
-def _settings(config: CausalConfig, seed: int) -> Settings:
-    return Settings(
-        strategy=config.search_strategy,
-        beam_width=config.beam_width,
-        stage_sets=config.max_stage_sets,
-        alternatives=config.max_alternatives,
-        seed=seed,
-    )
 
 
 def _judge(
