@@ -54,6 +54,8 @@ class CausalConfig(_Section):
     """`component`: attention and MLP outputs. `head`: single heads and MLP outputs."""
     refine: bool = True
     """Look for heads, neurons and positions inside the fix set that repair as well; needs a reference model."""
+    evidence: Literal["standard", "full"] = "standard"
+    """`full` repeats the whole search with the donor's activations shuffled, 19 times, for a p-value of the fix set."""
     max_pool_sites: int = Field(default=256, ge=1)
     """Sites that are searched first where there are more; the others follow if these prove the wrong ones."""
     max_batch_rows: int = Field(default=64, ge=1)

@@ -305,11 +305,49 @@ class Finer(Frozen):
     bits_replaced: float
 
 
+class CopyCheck(Frozen):
+    """Whether a set makes the run answer whatever its donor answered: it carries an answer and repairs nothing."""
+
+    checks: int  # runs with the activations of a donor run on another input, which gave another answer
+    copied: int  # of these, runs that gave that other answer
+
+
+class Shams(Frozen):
+    """Sets drawn to resemble a fix set: same kinds of sites, interventions and positions, similar depth and bits."""
+
+    sets: int
+    sufficient: int
+    interval: Interval  # of the share that is sufficient
+    flip_rate: float  # mean over the sets
+    highest_flip_rate: float
+    layer_distance: int  # a member's stand-in was at most so many layers away
+    bits_ratio: float  # and at most so many times as large or small in bits replaced
+
+
+class Reversal(Frozen):
+    """The incident's activations at a fix set's sites, put into the reference model's runs on the same inputs."""
+
+    samples: int
+    failures: int  # of these, how many then fail
+    interval: Interval  # over groups
+
+
+class Shuffled(Frozen):
+    """The whole search, repeated with the donor's activations dealt out among the samples at random."""
+
+    repeats: int
+    as_good: int  # repeats that found a sufficient set of at most as many components
+    p_value: float | None  # (1 + as_good) / (1 + repeats); null with fewer than 19 repeats
+
+
+FixSetLabel = Literal["cause", "workaround", "answer_copied"]
+
+
 class FixSet(Frozen):
     """A set of interventions and what was measured by running it."""
 
     interventions: tuple[Intervention, ...]
-    label: Literal["cause", "workaround"]
+    label: FixSetLabel
     sufficient: bool  # flip_rate ≥ early_stop_threshold
     flips: int
     samples: int
@@ -326,6 +364,10 @@ class FixSet(Frozen):
     bits_replaced: float | None
     certificate: Certificate | None = None  # null where no search established the level
     finer: Finer | None = None  # null where nothing finer repairs as well, or none was looked for
+    copy_check: CopyCheck | None = None  # null without patches, or where no donor run fits that gave another answer
+    shams: Shams | None = None  # null where no set resembles it, or for a set that is not the result's
+    reversal: Reversal | None = None  # null without a reference model, or for a set that is not the result's
+    shuffled: Shuffled | None = None  # null unless asked for (`evidence: full`) and possible
 
     def __str__(self) -> str:
         return ", ".join(str(intervention) for intervention in self.interventions)

@@ -8,7 +8,7 @@ from model_forensics.cca.attribution import estimated_effects
 from model_forensics.cca.evidence import BenignEffects
 from model_forensics.cca.executor import Executor
 from model_forensics.cca.measure import Laboratory
-from model_forensics.cca.pool import Candidate
+from model_forensics.cca.pool import Candidate, component_of
 from model_forensics.cca.prepare import Prepared
 from model_forensics.cca.restoration import Explained, Rescore
 from model_forensics.cca.search import Problem, Settings
@@ -75,13 +75,8 @@ def problem_of(laboratory: Laboratory, seen: Sequence[int], config: CausalConfig
         restores=laboratory.restores if laboratory.same_input else None,
         max_size=config.max_fix_set_size,
         explained=laboratory.share,
-        components=[component_of(candidate) for candidate in pool],
+        components=[component_of(candidate.tap) for candidate in pool],
     )
-
-
-def component_of(candidate: Candidate) -> str:
-    """The attention or MLP that a head or neuron is a part of; every other site is a component by itself."""
-    return candidate.tap.module if candidate.tap.kind in ("head", "neuron") else candidate.tap.name
 
 
 def settings_of(config: CausalConfig, seed: int) -> Settings:

@@ -6,6 +6,7 @@ component that was found; a damaged output projection has none, because every pa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -61,6 +62,37 @@ def refine(
             current = _inside(workshop, current, index)
     current = _positions(workshop, current)
     return None if current == whole else _described(workshop, current, executor.score(current, held_out))
+
+
+def measure_again(
+    prepared: Prepared, donor_model: Model, fix: FixSet, finer: Finer, held_out: Sequence[int], *, seed: int
+) -> Finer:
+    """The same parts of a fix set, run anew on these cases.
+
+    Raises:
+        UnknownSite: the model does not have a part.
+    """
+    model = prepared.model
+    whole = {one.site: model.sites.get(one.site) for one in fix.interventions}
+    patched = [whole[one.site] for one in fix.interventions if one.kind == "patch"]
+    base, sources = _read(prepared, donor_model, patched)
+    executor = Executor(prepared.runner, sources, [], prepared.cases, seed)
+    workshop = _Workshop(executor, base, lambda outcome: True, held_out)
+    members = tuple(_again(workshop, whole, one) for one in finer.interventions)
+    return _described(workshop, members, executor.score(members, held_out))
+
+
+def _again(workshop: _Workshop, whole: dict[str, Tap], intervention: Intervention) -> int:
+    """One part's place in the pool; `L3.neuron64-79` is a slice of the neurons of that layer."""
+    model = workshop.executor.runner.model
+    group = re.fullmatch(r"L(\d+)\.neuron(\d+)(?:-(\d+))?", intervention.site)
+    if group is None:
+        return workshop.add(whole.get(intervention.site) or model.sites.get(intervention.site), intervention)
+    neurons = _neurons(model, model.sites.get(f"L{group[1]}.mlp"))
+    if neurons is None or neurons.name not in workshop.base.activations:
+        raise UnknownSite("no component of the fix set holds it", where=intervention.site, cure="Analyze again")
+    start, stop = int(group[2]), int(group[3] or group[2]) + 1
+    return workshop.group(neurons, start, stop, intervention)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from model_forensics.cca.controls import reversal, shams
 from model_forensics.cca.executor import OutOfTime, SetOutcome
 from model_forensics.cca.experiment import laboratory_of, ordered_pool, problem_of, settings_of
-from model_forensics.cca.finer import refine
+from model_forensics.cca.finer import measure_again, refine
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.pool import CAUSE_KINDS, Candidate, build_pool, difference
 from model_forensics.cca.prepare import Prepared, prepare
@@ -15,10 +16,23 @@ from model_forensics.cca.replay import split_groups
 from model_forensics.cca.restoration import Rescore, output_restored
 from model_forensics.cca.search import Hit
 from model_forensics.cca.shortlist import Shortlisted, search_shortlist
+from model_forensics.cca.shuffled import Design, impossible, shuffled
 from model_forensics.config import CausalConfig
 from model_forensics.errors import InterventionError, UsageError
 from model_forensics.models import Model
-from model_forensics.types import CausalResult, Certificate, FixSet, Intervention, Recording, SearchSpent
+from model_forensics.types import (
+    CausalResult,
+    Certificate,
+    FixSet,
+    FixSetLabel,
+    Intervention,
+    Recording,
+    SearchSpent,
+    Shuffled,
+)
+
+LABELS: tuple[FixSetLabel, ...] = ("cause", "workaround", "answer_copied")
+"""Best first; a set that copies answers is never the result's fix set."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -97,6 +111,20 @@ def find_fix_set(
             fix_set = fix_set.model_copy(update={"finer": finer})
         except OutOfTime:
             warnings = (*warnings, "time ran out while parts of the fix set's components were tried")
+    if fix_set is not None:
+        members = tuple(executor.pool.index(one) for one in _candidates(executor.pool, fix_set))
+        resembling = shams(executor, members, held_out, laboratory.threshold, seed)
+        reversed_ = reversal(
+            prepared, donor_model, [executor.pool[i] for i in members], held_out, config.max_batch_rows
+        )
+        fix_set = fix_set.model_copy(update={"shams": resembling, "reversal": reversed_})
+    elif workarounds:
+        warnings = (*warnings, "every set that removes the failure copies what its donor answers")
+    if fix_set is not None and config.evidence == "full":
+        design = Design(prepared, config, ranking, seen, held_out, in_sample, seed)
+        found, notes = _shuffled(design, fix_set, deadline, progress)
+        fix_set = fix_set.model_copy(update={"shuffled": found})
+        warnings = (*warnings, *notes)
     if searched.found.timed_out:
         warnings = (*warnings, "the search ran out of time: sets that were not run may be smaller or better")
     return CausalResult(
@@ -108,6 +136,23 @@ def find_fix_set(
         spent=_spent(laboratory, config, searched, seed),
         warnings=warnings,
     )
+
+
+def _candidates(pool: Sequence[Candidate], fix: FixSet) -> list[Candidate]:
+    return [next(one for one in pool if one.intervention == member) for member in fix.interventions]
+
+
+def _shuffled(
+    design: Design, fix: FixSet, deadline: float | None, progress: Progress | None
+) -> tuple[Shuffled | None, tuple[str, ...]]:
+    reason = impossible(design, fix)
+    if reason is not None:
+        return None, (f"the search was not repeated with shuffled donors: {reason}",)
+    told = None if progress is None else lambda done, total: progress("shuffled donors", done, total)
+    found = shuffled(design, fix, deadline, told)
+    if found.p_value is None:
+        return found, (f"time ran out after {found.repeats} repeats with shuffled donors: too few for a p-value",)
+    return found, ()
 
 
 def validate_fix(
@@ -125,7 +170,7 @@ def validate_fix(
     """The same set, measured anew on the samples that the search with this seed held out.
 
     `minimality` and `certificate` are carried over (only a search can establish them), except that the level becomes
-    `none` when a member turns out to be dispensable.
+    `none` when a member turns out to be dispensable. The search is not repeated with shuffled donors.
 
     Raises:
         InterventionError: no sample fails on replay, or a donor that the set names is not available.
@@ -143,14 +188,32 @@ def validate_fix(
             where=incident.bundle_id,
             cure="Give the model that the incident was recorded with",
         )
-    pool = [_candidate(prepared, intervention) for intervention in fix_set.interventions]
+    given = [_candidate(prepared, intervention) for intervention in fix_set.interventions]
+    pool = [*given, *_others(prepared, config, given)]
+    members = tuple(range(len(given)))
     _, held_out, in_sample = split_groups(prepared.cases, seed)
     laboratory = laboratory_of(prepared, pool, config, benign, donor_model, rescore, held_out, in_sample, seed)
-    measured = laboratory.fix_set(tuple(range(len(pool))), fix_set.minimality)
-    measured = measured.model_copy(update={"certificate": fix_set.certificate, **_without_claim(prepared, fix_set)})
-    if len(pool) > 1 and _dispensable(measured, laboratory):
+    measured = laboratory.fix_set(members, fix_set.minimality)
+    update: dict[str, object] = {
+        "certificate": fix_set.certificate,
+        "shams": shams(laboratory.executor, members, held_out, laboratory.threshold, seed),
+        "reversal": reversal(prepared, donor_model, given, held_out, config.max_batch_rows),
+        **_without_claim(prepared, fix_set),
+    }
+    if fix_set.finer is not None and donor_model is not None:
+        update["finer"] = measure_again(prepared, donor_model, fix_set, fix_set.finer, held_out, seed=seed)
+    measured = measured.model_copy(update=update)
+    if len(given) > 1 and _dispensable(measured, laboratory):
         measured = measured.model_copy(update={"minimality": "none"})
     return measured
+
+
+def _others(prepared: Prepared, config: CausalConfig, given: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates of a search besides these, which shams are drawn from."""
+    samples = [case.sample for case in prepared.cases]
+    pool, _ = build_pool(prepared.taps, config.intervention_types, prepared.sources, prepared.base, samples, ())
+    named = {(one.intervention.site, one.intervention.kind) for one in given}
+    return [one for one in pool if (one.intervention.site, one.intervention.kind) not in named]
 
 
 def _without_claim(prepared: Prepared, fix: FixSet) -> dict[str, str]:
@@ -220,12 +283,14 @@ def _judge(
     kept, found, forwards = limit + 1, searched.found, _forwards(laboratory)
     chosen = (*found.restoring[:kept], *found.flipping[:kept])
     measured = [_measure(laboratory, hit, searched.candidates, forwards) for hit in chosen]
-    causes = [fix for fix in measured if fix.sufficient and fix.label == "cause"]
-    workarounds = [fix for fix in measured if fix.sufficient and fix.label == "workaround"]
+    by_label = {label: [fix for fix in measured if fix.sufficient and fix.label == label] for label in LABELS}
+    causes, workarounds, copied = (by_label[label] for label in LABELS)
     if causes:
-        return causes[0], tuple(causes[1:kept]), tuple(workarounds[:limit]), None
+        return causes[0], tuple(causes[1:kept]), (*workarounds, *copied)[:limit], None
     if workarounds:
-        return workarounds[0], (), tuple(workarounds[1:kept]), None
+        return workarounds[0], (), (*workarounds[1:], *copied)[:limit], None
+    if copied:
+        return None, (), tuple(copied[:kept]), None
     if measured:
         return None, (), (), max(measured, key=lambda fix: fix.flip_rate)
     if found.best is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model_forensics.cca.controls import copies, copy_check
 from model_forensics.cca.evidence import BenignEffects, flipped, group_interval, necessity
 from model_forensics.cca.executor import Executor, Members, SetOutcome
 from model_forensics.cca.restoration import EXPLAINED, Explained, output_restored
-from model_forensics.types import FixSet, Intervention, Minimality
+from model_forensics.types import CopyCheck, FixSet, FixSetLabel, Intervention, Minimality
 
 
 @dataclass
@@ -50,11 +51,12 @@ class Laboratory:
         without = [tuple(m for m in members if m != left_out) for left_out in members]
         outcome, *reduced = self.executor.score_many([members, *without], self.cases)
         holds = flipped(outcome.cases)
+        check = copy_check(self.executor, members, self.cases) if outcome.flips else None
         groups = [self.executor.cases[i].group for i in self.cases]
         chosen: list[Intervention] = [pool[i].intervention for i in members]
         return FixSet(
             interventions=tuple(chosen),
-            label="cause" if self.restores(outcome) else "workaround",
+            label=self._label(outcome, check),
             sufficient=self.sufficient(outcome),
             flips=outcome.flips,
             samples=len(self.cases),
@@ -69,7 +71,14 @@ class Laboratory:
             side_effects=self.benign.measure([(pool[i].tap, pool[i].intervention) for i in members]),
             minimality=minimality,
             bits_replaced=sum(pool[i].bits for i in members),
+            copy_check=check,
         )
+
+    def _label(self, outcome: SetOutcome, check: CopyCheck | None) -> FixSetLabel:
+        """What restores is a cause also where it can carry another answer in: so does every early component."""
+        if self.restores(outcome):
+            return "cause"
+        return "answer_copied" if copies(check) else "workaround"
 
     def _same(self, index: int) -> bool:
         donor = self.executor.pool[index].intervention.donor

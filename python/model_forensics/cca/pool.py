@@ -34,6 +34,11 @@ class Candidate:
     bits: float  # replaced per sample, see `replaced_bits`
 
 
+def component_of(tap: Tap) -> str:
+    """The attention or MLP that a head or neuron is a part of; every other site is a component by itself."""
+    return tap.module if tap.kind in ("head", "neuron") else tap.name
+
+
 @dataclass(frozen=True)
 class Sources:
     """All that interventions may write from."""

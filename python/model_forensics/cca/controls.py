@@ -1,0 +1,180 @@
+"""What could make a set look like a repair without being one: copied answers, chance, effects that do not run back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from model_forensics.cca.batched import BatchedRunner
+from model_forensics.cca.calls import Calls
+from model_forensics.cca.evidence import clopper_pearson, group_interval, run_all
+from model_forensics.cca.executor import Executor, Members
+from model_forensics.cca.jobs import Job, Replacement
+from model_forensics.cca.pool import Candidate, component_of
+from model_forensics.cca.prepare import Prepared
+from model_forensics.cca.replay import Case
+from model_forensics.models import Model
+from model_forensics.types import CopyCheck, Reversal, Shams
+
+MIN_COPY_CHECKS = 2
+"""With one check, a set that answers at random among few classes would be taken for a copy."""
+SHAM_SETS = 20
+SHAM_DRAWS = 400
+SHAM_LAYERS = 2
+SHAM_BITS = 2.0
+
+
+def copies(check: CopyCheck | None) -> bool:
+    """Whether a set reproduced its donor's answer in every check, of at least two."""
+    return check is not None and check.checks >= MIN_COPY_CHECKS and check.copied == check.checks
+
+
+def copy_check(executor: Executor, members: Members, cases: Sequence[int]) -> CopyCheck | None:
+    """Run the set with another sample's donor activations; see `CopyCheck`.
+
+    One check a case: the next sample of the incident, in its order, of as many tokens, whose donor answered neither
+    what this sample's donor did nor what the failed run did. None where the set holds no patch or no check is possible.
+    """
+    pool = [executor.pool[i] for i in members]
+    if executor.sources.patch is None or not any(one.intervention.kind == "patch" for one in pool):
+        return None
+    jobs, answers = [], []
+    for number in cases:
+        other = _other_answer(executor, pool, executor.cases[number])
+        if other is not None:
+            place, answer = other
+            jobs.append(_borrowed(executor, pool, executor.cases[number], place))
+            answers.append(answer)
+    if not jobs:
+        return None
+    outputs = run_all(executor.runner, jobs)
+    copied = sum(
+        bool(np.isfinite(logits).all()) and int(np.argmax(logits)) == answer
+        for logits, answer in zip(outputs, answers, strict=True)
+    )
+    return CopyCheck(checks=len(jobs), copied=copied)
+
+
+def _other_answer(executor: Executor, pool: Sequence[Candidate], case: Case) -> tuple[int, int] | None:
+    """(sample, its donor's answer) of a donor run that fits this case and answered something else."""
+    donor = executor.sources.patch
+    assert donor is not None
+    own = donor.logits[case.sample]
+    samples = executor.runner.calls.recording.samples
+    if own is None or not np.isfinite(own).all() or not np.isfinite(case.failed).all():
+        return None
+    taken = {int(np.argmax(own)), int(np.argmax(case.failed)), *case.failure.right}
+    sites = [one.tap.name for one in pool if one.intervention.kind == "patch"]
+    for step in range(1, len(samples)):
+        place = (case.sample + step) % len(samples)
+        logits = donor.logits[place]
+        if samples[place].tokens != samples[case.sample].tokens or logits is None or not np.isfinite(logits).all():
+            continue
+        answer = int(np.argmax(logits))
+        if answer not in taken and all(donor.rows[site][place] is not None for site in sites):
+            return place, answer
+    return None
+
+
+def _borrowed(executor: Executor, pool: Sequence[Candidate], case: Case, place: int) -> Job:
+    """The set on this case, its patches taken from the donor's run on another sample."""
+    edits = {
+        one.tap: executor.sources.replacement(
+            one.tap, one.intervention, place if one.intervention.kind == "patch" else case.sample
+        )
+        for one in pool
+    }
+    sample = executor.runner.calls.recording.samples[case.sample]
+    return Job(sample.call, sample.row, edits)
+
+
+def shams(executor: Executor, members: Members, cases: Sequence[int], threshold: float, seed: int) -> Shams | None:
+    """Up to 20 distinct sets that resemble this one, run on these cases; None where nothing resembles a member.
+
+    Args:
+        threshold: flip rate from which a set is sufficient.
+    """
+    sets = list(_sham_sets(executor.pool, members, seed))
+    if not sets:
+        return None
+    outcomes = executor.score_many(sets, cases)
+    sufficient = sum(outcome.flip_rate >= threshold for outcome in outcomes)
+    rates = [outcome.flip_rate for outcome in outcomes]
+    return Shams(
+        sets=len(sets),
+        sufficient=sufficient,
+        interval=clopper_pearson(sufficient, len(sets)),
+        flip_rate=float(np.mean(rates)),
+        highest_flip_rate=max(rates),
+        layer_distance=SHAM_LAYERS,
+        bits_ratio=SHAM_BITS,
+    )
+
+
+def _sham_sets(pool: Sequence[Candidate], members: Members, seed: int) -> Iterator[Members]:
+    components = {component_of(pool[i].tap) for i in members}
+    outside = [i for i, one in enumerate(pool) if component_of(one.tap) not in components]
+    outside.sort(key=lambda i: str(pool[i].intervention))  # the order of the pool is the search's business
+    choices = [[i for i in outside if _resembles(pool[i], pool[member])] for member in members]
+    if not all(choices):
+        return
+    random = np.random.default_rng([seed, 5])
+    seen: set[Members] = set()
+    for _ in range(SHAM_DRAWS):
+        drawn = tuple(sorted(int(random.choice(some)) for some in choices))
+        sites = {pool[i].tap.name for i in drawn}
+        if len(sites) == len(members) and drawn not in seen:
+            seen.add(drawn)
+            yield drawn
+        if len(seen) == SHAM_SETS:
+            return
+
+
+def _resembles(one: Candidate, member: Candidate) -> bool:
+    alike = (one.tap.kind, one.intervention.kind, one.intervention.positions) == (
+        member.tap.kind,
+        member.intervention.kind,
+        member.intervention.positions,
+    )
+    near = one.tap.layer == member.tap.layer or (
+        one.tap.layer is not None
+        and member.tap.layer is not None
+        and abs(one.tap.layer - member.tap.layer) <= SHAM_LAYERS
+    )
+    low, high = sorted((one.bits, member.bits))
+    return alike and near and high <= SHAM_BITS * low
+
+
+def reversal(
+    prepared: Prepared, donor_model: Model | None, members: Sequence[Candidate], cases: Sequence[int], max_rows: int
+) -> Reversal | None:
+    """Put what the incident computed at these sites into the donor model's runs on the same inputs.
+
+    None without a donor model, or where its own runs fail.
+    """
+    if donor_model is None:
+        return None
+    recording = prepared.calls.recording
+    chosen = [case for case in (prepared.cases[i] for i in cases) if case.donor_score is not None]
+    chosen = [case for case in chosen if case.donor_score is not None and case.donor_score <= 0]
+    if not chosen:
+        return None
+    calls = Calls(recording, donor_model.device)
+    runner = BatchedRunner(donor_model, calls, prepared.runner.position, max_rows)
+    jobs = []
+    for case in chosen:
+        edits = {
+            donor_model.sites.get(one.tap.name): Replacement(
+                prepared.base.activations[one.tap.name][case.sample], one.intervention.positions
+            )
+            for one in members
+        }
+        sample = recording.samples[case.sample]
+        jobs.append(Job(sample.call, sample.row, edits))
+    outputs = run_all(runner, jobs)
+    fails = [
+        case.failure.outcome(logits, case.reference) == "failed" for case, logits in zip(chosen, outputs, strict=True)
+    ]
+    groups = [case.group for case in chosen]
+    return Reversal(samples=len(chosen), failures=sum(fails), interval=group_interval(groups, fails, all))

@@ -1,0 +1,129 @@
+"""The whole search again with the donor's activations dealt out at random: how often does chance find as much?
+
+Under the null hypothesis it does not matter which sample a donor's activations belong to: whatever is written there
+removes the failure as well. Then the search that was done is one of all the deals, and p = (1 + b)/(1 + N) is a valid
+p-value whatever the search does (Phipson and Smyth 2010). Deals are drawn uniformly among samples of as many tokens,
+the true one included. What an output is compared with stays each sample's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from model_forensics.cca.donors import PatchDonor
+from model_forensics.cca.executor import OutOfTime
+from model_forensics.cca.experiment import laboratory_of, ordered_pool, problem_of, settings_of
+from model_forensics.cca.pool import build_pool, component_of
+from model_forensics.cca.prepare import Prepared
+from model_forensics.cca.search import Found
+from model_forensics.cca.shortlist import search_shortlist
+from model_forensics.config import CausalConfig
+from model_forensics.types import FixSet, Shuffled
+
+REPEATS = 19
+"""The fewest with which p can be 0.05."""
+JUDGED = 3
+"""Sets of each repeat that are run on the held-out cases, smallest first."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What all repeats share: the cases that the search sees and those of the evidence, forensics' ranking."""
+
+    prepared: Prepared
+    config: CausalConfig
+    ranking: Sequence[str]
+    seen: Sequence[int]
+    held_out: Sequence[int]
+    in_sample: bool
+    seed: int
+
+
+def impossible(design: Design, fix: FixSet) -> str | None:
+    """Why no repeat can say anything, or None."""
+    if not any(one.kind == "patch" for one in fix.interventions):
+        return "it holds no patch, so shuffled donors cannot differ from it"
+    if design.in_sample:
+        return "the incident has one group of samples, which are not exchangeable"
+    classes = _classes(design.prepared)
+    groups = {case.sample: case.group for case in design.prepared.cases}
+    if not any(len({groups[sample] for sample in members}) > 1 for members in classes):
+        return "no two groups have samples of equally many tokens"
+    return None
+
+
+def shuffled(
+    design: Design, fix: FixSet, deadline: float | None, progress: Callable[[int, int], None] | None = None
+) -> Shuffled:
+    """Repeat the search 19 times, or until the deadline (`time.monotonic()`); p is null then."""
+    repeats = as_good = 0
+    taps = {tap.name: tap for tap in design.prepared.taps}
+    size = len({component_of(taps[one.site]) for one in fix.interventions})
+    random = np.random.default_rng([design.seed, 6])
+    for number in range(REPEATS):
+        if progress is not None:
+            progress(number, REPEATS)
+        try:
+            as_good += _as_good(design, _dealt(design.prepared, random), size, deadline)
+        except OutOfTime:
+            break
+        repeats += 1
+    p_value = (1 + as_good) / (1 + repeats) if repeats == REPEATS else None
+    return Shuffled(repeats=repeats, as_good=as_good, p_value=p_value)
+
+
+def _as_good(design: Design, prepared: Prepared, size: int, deadline: float | None) -> bool:
+    """Whether the search finds a set that is sufficient on the held-out cases and has at most `size` components."""
+    config, seed = design.config, design.seed
+    samples = [case.sample for case in prepared.cases]
+    pool, _ = build_pool(
+        prepared.taps, config.intervention_types, prepared.sources, prepared.base, samples, design.ranking
+    )
+    pool, estimated, _ = ordered_pool(prepared, pool, design.seen, design.ranking, config)
+    if not pool:
+        return False
+    laboratory = laboratory_of(
+        prepared, pool, config, [], None, None, design.held_out, in_sample=design.in_sample, seed=seed
+    )
+    executor = laboratory.executor
+    executor.deadline = deadline
+    found = search_shortlist(
+        lambda count: problem_of(laboratory, design.seen, config, count),
+        [candidate.tap.name for candidate in pool],
+        estimated,
+        config.max_pool_sites,
+        settings_of(config, seed),
+    ).found
+    if found.timed_out:
+        raise OutOfTime
+    sets = _smallest(found, lambda members: len({component_of(pool[i].tap) for i in members}), size)
+    return any(laboratory.sufficient(outcome) for outcome in executor.score_many(sets, design.held_out))
+
+
+def _smallest(found: Found, components: Callable[[tuple[int, ...]], int], size: int) -> list[tuple[int, ...]]:
+    sets = [hit.outcome.members for hit in (*found.restoring, *found.flipping)]
+    return sorted((members for members in sets if components(members) <= size), key=components)[:JUDGED]
+
+
+def _dealt(prepared: Prepared, random: np.random.Generator) -> Prepared:
+    """The same experiment with the donor's rows of samples of as many tokens permuted."""
+    donor = prepared.sources.patch
+    assert donor is not None
+    source = list(range(len(prepared.calls.recording.samples)))
+    for members in _classes(prepared):
+        for place, origin in zip(members, random.permutation(members), strict=True):
+            source[place] = int(origin)
+    rows = {site: tuple(values[source[i]] for i in range(len(values))) for site, values in donor.rows.items()}
+    description = donor.description.model_copy(update={"same_input": False})
+    return replace(prepared, sources=replace(prepared.sources, patch=PatchDonor(description, donor.logits, rows)))
+
+
+def _classes(prepared: Prepared) -> list[list[int]]:
+    """The failing samples, by their number of tokens."""
+    classes: dict[int, list[int]] = {}
+    for case in prepared.cases:
+        classes.setdefault(prepared.calls.recording.samples[case.sample].tokens, []).append(case.sample)
+    return list(classes.values())
