@@ -1,4 +1,5 @@
-"""Activation patches: `python -m bench patching [--shape gpt2|llama] [--tokens N] [--last N] [--beam] [--device D]`.
+"""Activation patches: `python -m bench patching [--shape gpt2|llama] [--tokens N] [--last N] [--beam] [--unembedding]
+[--device D]`.
 
 The executor runs every patch of three kinds of sites × layers × tokens, its self-checks on. The others run a sample
 of these, spread evenly, one patch a forward, which is what each of them costs whatever its layer and token. All
@@ -115,6 +116,23 @@ class Times:
         self.processors.append((time.process_time() - worked) / patches)
 
 
+def share_of(module: torch.nn.Module, run: Callable[[], object]) -> float:
+    """Share of the time that `run` takes that this module runs; of the clock, on a CPU."""
+    started: list[float] = []
+    spent: list[float] = []
+    handles = [
+        module.register_forward_pre_hook(lambda _module, _inputs: started.append(time.perf_counter())),
+        module.register_forward_hook(lambda *_: spent.append(time.perf_counter() - started[-1])),
+    ]
+    start = time.perf_counter()
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(spent) / (time.perf_counter() - start)
+
+
 def check(name: str, found: Sequence[float], expected: Sequence[float], scale: float) -> None:
     """Raises AssertionError where a contender's scores are not the executor's."""
     worst = float(np.abs(np.subtract(found, expected)).max()) / scale
@@ -131,6 +149,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rows", type=int, default=64, help="max_batch_rows")
     parser.add_argument("--sample", type=int, default=12, help="patches that each of the others runs in a round")
     parser.add_argument("--beam", action="store_true", help="also a beam search over all heads")
+    parser.add_argument("--unembedding", action="store_true", help="also which share of the time the unembedding takes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, help="keep the JSON here")
     options = parser.parse_args(arguments)
@@ -185,6 +204,9 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         "model_bytes": weights,
         "peak_extra_bytes": peak_extra_bytes(lambda: ours(bench, patches, options.rows)),
     }
+    if options.unembedding:
+        unembedding = model.module.get_submodule("lm_head")
+        result["unembedding_share"] = share_of(unembedding, lambda: ours(bench, patches, options.rows))
     if options.beam:
         spent = Times()
         spent.add(lambda: beam(bench, options.rows), 1, model.device)
@@ -208,7 +230,7 @@ def as_text(result: dict[str, object]) -> str:
         compared = f"{ratios[name]:8.1f} {of_processors[name]:10.1f}" if name in ratios else ""  # type: ignore
         lines.append(f"{name:16} {value:11.2f} {compared}")
     for key, value in result.items():
-        if key.startswith(("self_check", "model_bytes", "peak", "beam")):
+        if key.startswith(("self_check", "model_bytes", "peak", "unembedding", "beam")):
             lines.append(f"{key}: {value}")
     return "\n".join(lines)
 

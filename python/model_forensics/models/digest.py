@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from model_forensics.errors import ModelError
+from model_forensics.models.placement import offloaded
 
 _CHUNK_BYTES = 32 << 20  # what is copied to the CPU at a time
 
@@ -21,7 +22,7 @@ def weights_digest(module: nn.Module) -> tuple[str, dict[str, str]]:
     A tensor's digest is SHA-256 over `dtype`, shape and the little-endian bytes in C order; the model's is SHA-256
     over the lines `name`, tab, tensor digest, newline in the order of the names. The tensors are read in chunks, so
     that a model larger than the CPU's memory can be digested from a GPU. Tied tensors are read once. Quantised weights
-    count by what they consist of: see `stored_tensors`.
+    count by what they consist of (see `stored_tensors`), weights that accelerate keeps outside as if they were inside.
 
     Returns:
         ("sha256:…", {name: "sha256:…"}), names as in `stored_tensors`.
@@ -33,7 +34,11 @@ def weights_digest(module: nn.Module) -> tuple[str, dict[str, str]]:
     digests: dict[str, str] = {}
     for name, value in stored_tensors(module):
         if value.is_meta:
-            raise ModelError("the weights are not loaded (meta device)", where=name, cure="Load the model first")
+            kept = offloaded(module, name)
+            if kept is None:
+                raise ModelError("the weights are not loaded (meta device)", where=name, cure="Load the model first")
+            digests[name] = tensor_digest(kept)  # read for this moment only: another may come to lie at its place
+            continue
         place = (value.device, value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
         if value.numel() == 0 or place not in by_storage:
             by_storage[place] = tensor_digest(value)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 COPY_COST = 32
-"""Copying a key and a value takes as long as so many queries take to attend to them; measured on two CPU cores."""
+"""How many queries may attend to a key and a value in the time that copying both takes. So set, rows behind 500 tokens
+are folded to some 130: on two CPU cores (12 heads of 64) copying and attending took 73 ms for 64 rows of 16 tokens
+apart, 15 ms folded to 128 or 256 tokens; 130 ms for 128 rows of 4 tokens apart, 9 ms and 8 ms folded to 32 and 64."""
 
 
 def best_fold(rows: int, tokens: int, earlier: int) -> int:

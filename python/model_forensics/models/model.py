@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from model_forensics.models.digest import dtype_name, stored_tensors, tokenizer_digest, weights_digest
+from model_forensics.models.placement import input_device
 from model_forensics.models.sites import SiteMap
 from model_forensics.models.values import output_tensor
 from model_forensics.types import ModelReference
@@ -51,9 +51,8 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the first parameter (or buffer) is; the CPU for a module without any."""
-        first = next(chain(self.module.parameters(), self.module.buffers()), None)
-        return torch.device("cpu") if first is None else first.device
+        """Where its inputs go; see `placement.input_device`."""
+        return input_device(self.module)
 
     @property
     def dtype(self) -> torch.dtype | None:
