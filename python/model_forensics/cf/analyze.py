@@ -17,8 +17,8 @@ from model_forensics.cf.moments import Moments
 from model_forensics.cf.onset import find_onset, make_onset
 from model_forensics.cf.planes import Layout, read_entries, select
 from model_forensics.cf.reading import read
-from model_forensics.cf.rows import bits_columns, median_bits, numbers, rows_of, unscored_row
-from model_forensics.types import ForensicsResult, MethodScore, Onset, SiteMetrics
+from model_forensics.cf.rows import rows_of, rows_without_baseline
+from model_forensics.types import ForensicsResult, Onset, SiteMetrics
 
 if TYPE_CHECKING:
     from model_forensics.config import ForensicsConfig
@@ -119,17 +119,8 @@ def _without_baseline(
     models = models_of((first, later), layout)
     methods = config.compression_methods
     reading = read(recording, layout, lambda e: measure(e, models, layout, methods, config.entropy_window), progress)
-    tables, tokens, hard = reading.tables, reading.tokens, hard_flags(reading.integrity)
-    rows = []
-    medians = {name: numbers(median_bits(tables[:, :, columns])) for name, columns in bits_columns(methods).items()}
-    integrity = reading.integrity.results(layout)
-    for site, info in enumerate(layout.sites):
-        bits = {name: values[site] for name, values in medians.items()}
-        scores = {n: MethodScore(bits=b, baseline_bits=None, sigma=None, p_value=None) for n, b in bits.items()}
-        seen = int(tokens[:, site].sum())
-        rows.append(unscored_row(info, seen, integrity[site], "no baseline", hard[site], scores))
     return ForensicsResult(
-        metrics=tuple(rows),
+        metrics=rows_without_baseline(reading, methods),
         anomaly_score=None,
         p_value=None,
         strongest=None,
