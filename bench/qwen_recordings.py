@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,6 +71,9 @@ class QwenRecording:
     def activation(self, site: str, sample: int) -> Sparse:
         values, indices, width = self.arrays[site]
         return Sparse(values, indices, (1, width))
+
+    def recorded_activations(self, sites: Sequence[str], sample: int) -> dict[str, Sparse]:
+        return {site: self.activation(site, sample) for site in sites if self.has_activation(site, sample)}
 
     def inputs(self, call: int) -> dict[str, np.ndarray]:
         return {}

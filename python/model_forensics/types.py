@@ -142,6 +142,10 @@ class Recording(Protocol):
         """Whether this sample recorded this site (a bundle may lack some sites for some samples)."""
         ...
 
+    def recorded_activations(self, sites: Sequence[str], sample: int) -> Mapping[str, npt.NDArray[Any] | Sparse]:
+        """`activation` of those of `sites` that this sample recorded."""
+        ...
+
     def inputs(self, call: int) -> Mapping[str, npt.NDArray[Any]]:
         """The model's keyword inputs of one batch, exactly as passed: [rows, …]."""
         ...

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]  # golden_writer, real_recordings
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]  # alike, golden_writer, real_recordings
 
 GOLDEN = Path(__file__).parent / "golden"
 

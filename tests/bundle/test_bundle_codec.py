@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alike import same
 from click.testing import CliRunner
 from golden_writer import write_golden
 from hypothesis import given, settings
@@ -47,7 +48,10 @@ def everything(bundle: Bundle) -> list[Any]:
     found: list[Any] = [bundle.samples, dict(bundle.sites), bundle.failure, bundle.content_bytes]
     for sample in range(len(bundle.samples)):
         found.append({name: (v.dtype, v.tolist()) for name, v in bundle.outputs(sample).items()})
+        together = bundle.recorded_activations(list(bundle.sites), sample)
         for site in bundle.sites:
+            if site in together:
+                assert same(together[site], bundle.activation(site, sample))
             value = bundle.raw(site, sample) if bundle.has_activation(site, sample) else None
             arrays = (value.values, value.indices) if isinstance(value, Sparse) else (value,)
             found.append([None if a is None else (a.dtype, a.shape, a.tobytes()) for a in arrays])

@@ -211,13 +211,19 @@ def test_tensor_fault(broken: Path, reseal: Seal, case: str) -> None:
     refused(broken, BundleFormatError)
 
 
-@pytest.mark.parametrize("indices", [[5, 0, 2], [0, 6, 2], [5, 5, 2]])
+@pytest.mark.parametrize("indices", [[5, 0, 2], [0, 6, 2], [5, 5, 2], [0, 5, 6]])
 def test_sparse_positions_are_checked_when_read(broken: Path, reseal: Seal, indices: list[int]) -> None:
     name = "sparse/äöü module"
     rewrite(broken / SHARD, lambda t: t.update({f"{name}/indices": np.array(indices, np.uint16)}))
     reseal(broken)
-    with pytest.raises(BundleFormatError, match="out of order or range"):
-        load_bundle(broken).activation(name, 0)
+    bundle = load_bundle(broken)
+    sample = 0 if indices[2] == 2 else 2
+    words = f"{name}', sample {sample}, are out of order or range"
+    with pytest.raises(BundleFormatError, match=words):
+        bundle.activation(name, sample)
+    with pytest.raises(BundleFormatError, match=words):
+        bundle.recorded_activations(list(bundle.sites), sample)
+    bundle.recorded_activations(list(bundle.sites), 2 - sample)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -323,6 +329,8 @@ def test_file_changed_after_loading(tmp_path: Path) -> None:
         stream.write(b"x")
     with pytest.raises(BundleFormatError, match="changed"):
         bundle.activation("x", 0)
+    with pytest.raises(BundleFormatError, match="changed"):
+        bundle.recorded_activations(["x"], 0)
 
 
 def use(path: Path) -> None:
@@ -331,6 +339,7 @@ def use(path: Path) -> None:
         bundle = load_bundle(path)
         for sample in range(len(bundle.samples)):
             bundle.outputs(sample)
+            bundle.recorded_activations(list(bundle.sites), sample)
             for site in bundle.sites:
                 if bundle.has_activation(site, sample):
                     bundle.activation(site, sample)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from alike import same
 from golden_writer import write_golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,7 +83,12 @@ def test_unknown_names_and_numbers(golden: Path) -> None:
         bundle.activation("L0.mpl", 0)
     with pytest.raises(UnknownSite, match="sample 0 did not record"):
         bundle.activation("final_norm", 0)
-    for call in (lambda: bundle.outputs(3), lambda: bundle.inputs(2), lambda: bundle.activation("L0.mlp", -1)):
+    for call in (
+        lambda: bundle.outputs(3),
+        lambda: bundle.inputs(2),
+        lambda: bundle.activation("L0.mlp", -1),
+        lambda: bundle.recorded_activations([], 3),
+    ):
         with pytest.raises(UsageError):
             call()
 
@@ -124,8 +130,13 @@ def test_random_ragged_recordings_survive(tmp_path_factory: pytest.TempPathFacto
     for number, sample in enumerate(samples):
         for name in sites:
             assert bundle.has_activation(name, number) == (name in sample)
+        together = bundle.recorded_activations([*sites, "never recorded"], number)
+        assert set(together) == set(sample)
         for name, value in sample.items():
             read = bundle.activation(name, number)
+            held = together[name]
+            assert same(held, read)
+            assert not (held.values if isinstance(held, Sparse) else held).flags.writeable
             if isinstance(value, Sparse):
                 assert isinstance(read, Sparse)
                 assert read.shape == value.shape
@@ -153,6 +164,7 @@ def test_large_sparse_positions_and_several_shards(tmp_path: Path, monkeypatch: 
         read = bundle.activation(name, 0)
         assert isinstance(read, Sparse)
         np.testing.assert_array_equal(read.indices, value.indices)
+        assert same(bundle.recorded_activations(list(bundle.sites), 0)[name], read)
     assert [float(np.asarray(bundle.activation(f"d{n}", 0))[0, 0]) for n in range(3)] == [0, 1, 2]
 
 

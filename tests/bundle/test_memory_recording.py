@@ -28,6 +28,8 @@ def test_reads_what_was_given() -> None:
     assert not recording.has_activation("x", 1)
     assert not recording.has_activation("y", 0)
     np.testing.assert_array_equal(np.asarray(recording.activation("x", 0)), np.ones((1, 2)))
+    assert list(recording.recorded_activations(["x", "y"], 0)) == ["x"]
+    assert list(recording.recorded_activations(["x", "y"], 1)) == []
     assert recording.inputs(0) == {}
     assert recording.outputs(1) == {}
     for site, sample in (("x", 1), ("y", 0)):

@@ -43,6 +43,9 @@ def test_a_shelved_bundle_reads_like_the_bundle(tmp_path: Path) -> None:
             assert recording.activation("embed", 1).tobytes() == bundle.activation("embed", 1).tobytes()
             assert recording.activation("L0.mlp", 0).values.tobytes() == bundle.activation("L0.mlp", 0).values.tobytes()
             assert [recording.has_activation("L0.mlp", sample) for sample in range(2)] == [True, False]
+            assert list(recording.recorded_activations(["L0.mlp"], 1)) == []
+            together = recording.recorded_activations(["L0.mlp"], 0)["L0.mlp"]
+            assert together.values.tobytes() == bundle.activation("L0.mlp", 0).values.tobytes()
             assert recording.inputs(0)["x"].tobytes() == bundle.inputs(0)["x"].tobytes()
             assert recording.outputs(1)["logits"].tobytes() == bundle.outputs(1)["logits"].tobytes()
 

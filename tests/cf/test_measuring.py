@@ -133,7 +133,7 @@ def test_zeros_and_what_is_not_finite_are_left_out() -> None:
         assert columns["top"][site] == pytest.approx(np.log2(at[1.0] / at[0.5]), rel=1e-5)
         assert columns["lower"][site] == pytest.approx(np.log2(at[0.1] / at[0.5]), rel=1e-5)
         everything = entries.values[(entries.site == site) & entries.finite]
-        assert told[site].distinct_fraction == pytest.approx(
+        assert told[site]["distinct_fraction"] == pytest.approx(
             np.unique(everything.view(np.uint32)).size / everything.size
         )
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,6 +127,10 @@ class CodedTensors:
         count, *tail = entry.shape
         row = (entry.stop - entry.start) // max(1, count)
         return self._decoded(name, start * row, stop * row).reshape(stop - start, *tail)
+
+    def joined(self, parts: Sequence[tuple[str, int, int]]) -> npt.NDArray[Any]:
+        """The items of `rows` of each part, one after the other; a flat array of its own. All are of one dtype."""
+        return np.concatenate([self.rows(*part).reshape(-1) for part in parts])
 
     def content_digest(self) -> str:
         """Digest of the decoded content, a section at a time."""

@@ -73,6 +73,9 @@ class MemoryRecording:
     def has_activation(self, site: str, sample: int) -> bool:
         return site in self.activations and self.activations[site][sample] is not None
 
+    def recorded_activations(self, sites: Sequence[str], sample: int) -> Mapping[str, npt.NDArray[Any] | Sparse]:
+        return {site: self.activation(site, sample) for site in sites if self.has_activation(site, sample)}
+
     def inputs(self, call: int) -> Mapping[str, npt.NDArray[Any]]:
         return {name: np.asarray(value) for name, value in self.calls[call].items()} if self.calls else {}
 

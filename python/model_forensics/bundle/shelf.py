@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -98,6 +98,9 @@ class ShelvedBundle:
 
     def has_activation(self, site: str, sample: int) -> bool:
         return self._bundle.has_activation(site, sample)
+
+    def recorded_activations(self, sites: Sequence[str], sample: int) -> Mapping[str, npt.NDArray[Any] | Sparse]:
+        return self._bundle.recorded_activations(sites, sample)
 
     def inputs(self, call: int) -> Mapping[str, npt.NDArray[Any]]:
         return self._bundle.inputs(call)

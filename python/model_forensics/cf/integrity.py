@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from model_forensics.cf.features.shape import share
 from model_forensics.cf.planes import Entries, Floats, Integers, Layout
-from model_forensics.types import Integrity
 
 DEPARTS_AT = 4.0  # normal scores at which an integrity count is put into words
 WORDS = {
@@ -98,8 +98,8 @@ class IntegrityCounts:
         layout: Layout,
         normal: Sequence[dict[str, float]] | None = None,
         differences: Sequence[str | None] | None = None,
-    ) -> list[Integrity]:
-        """The counts of each site.
+    ) -> list[dict[str, Any]]:
+        """The counts of each site: fields of an `Integrity`.
 
         Args:
             normal: per site, normal scores of the integrity columns that depart; None without a baseline.
@@ -112,19 +112,19 @@ class IntegrityCounts:
         counts = (each.tolist() for each in (self.values, self.zeros, self.nan, self.inf, self.weight))
         given = zip(*counts, *shares, self.first, self._constant_channels(layout), normal, differences, strict=True)
         return [
-            Integrity(
-                values=values,
-                nan=nan,
-                inf=inf,
-                first_nonfinite=first if nan + inf else None,
-                all_zero=values > 0 and zeros == values,
-                zero_fraction=zeros / values if values else 0.0,
-                constant_channels=constant,
-                distinct_fraction=distinct if weight else None,
-                low_mantissa_fraction=low_mantissa if weight else None,
-                saturated_fraction=saturated if weight else None,
-                flags=_flags(nan, inf, values > 0 and zeros == values, departing, difference),
-            )
+            {
+                "values": values,
+                "nan": nan,
+                "inf": inf,
+                "first_nonfinite": first if nan + inf else None,
+                "all_zero": values > 0 and zeros == values,
+                "zero_fraction": zeros / values if values else 0.0,
+                "constant_channels": constant,
+                "distinct_fraction": distinct if weight else None,
+                "low_mantissa_fraction": low_mantissa if weight else None,
+                "saturated_fraction": saturated if weight else None,
+                "flags": _flags(nan, inf, values > 0 and zeros == values, departing, difference),
+            }
             for values, zeros, nan, inf, weight, distinct, low_mantissa, saturated,
                 first, constant, departing, difference in given
         ]  # fmt: skip

@@ -160,11 +160,11 @@ def read_entries(recording: Recording, sample: int, layout: Layout) -> Entries:
     places: list[Integers] = []  # inside [rows, features]
     counts = np.zeros(len(layout), dtype=np.int64)
     rows = np.zeros(len(layout), dtype=np.int64)
-    recorded = recording.sites
+    recorded = recording.recorded_activations([info.name for info in layout.sites], sample)
     for position, info in enumerate(layout.sites):
-        if info.name not in recorded or not recording.has_activation(info.name, sample):
+        activation = recorded.get(info.name)
+        if activation is None:
             continue
-        activation = recording.activation(info.name, sample)
         height, width = activation.shape
         if width != info.features:
             raise BaselineError(
@@ -198,7 +198,7 @@ def _rows_and_columns(
     """[entries] each, from the places of each recorded site's entries inside [rows, features]."""
     place = np.concatenate(places).astype(np.int64, copy=False) if places else np.zeros(0, dtype=np.int64)
     if rows.max(initial=0) <= 1:
-        return np.zeros(place.size, dtype=np.int64), place
+        return np.broadcast_to(np.zeros((), dtype=np.int64), place.shape), place
     row, column = np.divmod(place, np.repeat(layout.features, counts))
     return row, column
 

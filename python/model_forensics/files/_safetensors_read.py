@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -108,6 +108,23 @@ class SafeTensors:
     def rows(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """`array(name)[start:stop]`."""
         return self.array(name)[start:stop]
+
+    def joined(self, parts: Sequence[tuple[str, int, int]]) -> npt.NDArray[Any]:
+        """The items of `rows` of each part (name, start, stop), one after the other; a flat array of its own.
+
+        Args:
+            parts: at least one, of tensors of one dtype; 0 ≤ start ≤ stop ≤ rows.
+
+        Raises:
+            InputRefused: no such tensor, or the file was changed since it was opened.
+        """
+        content = np.frombuffer(self._mapping(), np.uint8)
+        pieces = []
+        for name, start, stop in parts:
+            entry = self.entry(name)
+            row = (entry.stop - entry.start) // max(1, entry.shape[0])
+            pieces.append(content[entry.start + start * row : entry.start + stop * row])
+        return np.concatenate(pieces).view(DTYPES[self.entry(parts[0][0]).tag])
 
     def _mapping(self) -> mmap.mmap:
         mapping = None if self._map is None else self._map()

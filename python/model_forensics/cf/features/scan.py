@@ -168,58 +168,66 @@ def _exact(grid: Grid, found: Rectangle) -> bool:
 
 
 class _Images:
-    """Cumulative sums of planes, so that a rectangle of bins costs four look-ups.
+    """Cumulative sums of planes, so that a rectangle of bins costs four look-ups. Sites are the last axis: what is done
+    for all of them runs along memory.
 
     Attributes:
-        sums: [2, planes, sites, bins + 1, cells + 1], totals and variances.
+        sums: [2, planes, bins + 1, cells + 1, sites], totals and variances.
         above: what to subtract at a rectangle's first token; planes of steps begin one token later.
+        channels: [cells + 1, sites] edges.
+        shares: [3, planes, sites] of token, channel and common effects.
     """
 
     def __init__(self, planes: Sequence[Plane], grid: Grid) -> None:
-        self.tokens, self.channels = grid.tokens, grid.channels
+        self.tokens, self.channels = grid.tokens, np.ascontiguousarray(grid.channels.T)
         self.bounds = [plane.bound for plane in planes]
         self.steps = np.array([plane.steps for plane in planes])
         self.shares = np.stack([[plane.row, plane.column, plane.both] for plane in planes], axis=1)
-        stacked = np.stack([[plane.total for plane in planes], [plane.variance for plane in planes]])
-        self.sums = np.zeros((*stacked.shape[:3], stacked.shape[3] + 1, stacked.shape[4] + 1))
-        np.cumsum(np.cumsum(stacked, axis=3), axis=4, out=self.sums[..., 1:, 1:])
+        self.sums = np.zeros((2, len(planes), self.tokens.size, *self.channels.shape))
+        for number, plane in enumerate(planes):
+            self.sums[0, number, 1:, 1:] = np.moveaxis(plane.total, 0, -1)
+            self.sums[1, number, 1:, 1:] = np.moveaxis(plane.variance, 0, -1)
+        for edge in range(1, self.tokens.size):
+            self.sums[:, :, edge] += self.sums[:, :, edge - 1]
+        for edge in range(1, len(self.channels)):
+            self.sums[:, :, :, edge] += self.sums[:, :, :, edge - 1]
         self.above = self.sums
         if self.steps.any():
             self.above = self.sums.copy()
-            first = np.diff(self.sums[:, self.steps], axis=3) / np.diff(self.tokens)[:, None]
-            self.above[:, self.steps, :, :-1] += first
+            first = np.diff(self.sums[:, self.steps], axis=2) / np.diff(self.tokens)[:, None, None]
+            self.above[:, self.steps, :-1] += first
 
     def best(self, taken: Sequence[Rectangle]) -> tuple[Floats, Floats, Integers]:
         """[sites] score and bits, [sites, 4] corners of the best rectangle that meets none of `taken`; else −inf."""
-        sites, bins, cells = self.channels.shape[0], self.tokens.size - 1, self.channels.shape[1] - 1
+        bins, cells, sites = self.tokens.size - 1, len(self.channels) - 1, self.channels.shape[1]
         score, bits = np.full(sites, -np.inf), np.zeros(sites)
         corners = np.zeros((sites, 4), dtype=np.int64)
         every = np.arange(sites)
         for length in _lengths(bins):
             top, bottom = _positions(length, bins)
             start, stop = self.tokens[top], self.tokens[bottom]
-            strip = self.sums[..., bottom, :] - self.above[..., top, :]
-            across = strip[1, ..., -1:]
+            strip = self.sums[:, :, bottom] - self.above[:, :, top]
+            across = strip[1, :, :, -1:]
             for width in _lengths(cells):
                 first, last = _positions(width, cells)
-                left, right = self.channels[:, first], self.channels[:, last]
-                inside = strip[..., last] - strip[..., first]
-                down = self.sums[1, :, :, -1:, last] - self.sums[1, :, :, -1:, first]
-                value, ratio = self._judge(inside, across, down, (stop - start)[:, None] * (right - left)[:, None])
-                _forbid(value, taken, start[:, None], stop[:, None], left[:, None], right[:, None])
-                flat = value.reshape(sites, -1)
-                at = flat.argmax(axis=1)
-                better = flat[every, at] > score
-                token, channel = np.divmod(at, left.shape[1])
-                here = np.stack([start[token], stop[token], left[every, channel], right[every, channel]], axis=1)
-                score = np.where(better, flat[every, at], score)
-                bits = np.where(better, ratio.reshape(sites, -1)[every, at] / np.log(2), bits)
+                left, right = self.channels[first], self.channels[last]
+                inside = strip[:, :, :, last] - strip[:, :, :, first]
+                down = self.sums[1, :, -1:, last] - self.sums[1, :, -1:, first]
+                value, ratio = self._judge(inside, across, down, (stop - start)[:, None, None] * (right - left))
+                _forbid(value, taken, start[:, None, None], stop[:, None, None], left, right)
+                flat = value.reshape(-1, sites)
+                at = flat.argmax(axis=0)
+                better = flat[at, every] > score
+                token, channel = np.divmod(at, len(left))
+                here = np.stack([start[token], stop[token], left[channel, every], right[channel, every]], axis=1)
+                score = np.where(better, flat[at, every], score)
+                bits = np.where(better, ratio.reshape(-1, sites)[at, every] / np.log(2), bits)
                 corners[better] = here[better]
         return score, bits, corners
 
     def climb(self, start: Rectangle, taken: Sequence[Rectangle]) -> tuple[Rectangle, float]:
         """Move the edges of a rectangle of the only site, one at a time, while its score grows; and its bits."""
-        edges = [self.tokens, self.tokens, self.channels[0], self.channels[0]]
+        edges = [self.tokens, self.tokens, self.channels[:, 0], self.channels[:, 0]]
         at = [int(np.searchsorted(line, place)) for line, place in zip(edges, start, strict=True)]
         best = -np.inf
         bits = 0.0
@@ -242,35 +250,37 @@ class _Images:
     def _at(self, places: Sequence[Integers], taken: Sequence[Rectangle]) -> tuple[Floats, Floats]:
         """[rectangles] score and log-likelihood ratio; `places` index the edges."""
         top, bottom, left, right = np.broadcast_arrays(*places)
-        below, above = self.sums[:, :, 0], self.above[:, :, 0]
+        below, above = self.sums[..., 0], self.above[..., 0]
         inside = below[..., bottom, right] - below[..., bottom, left] - above[..., top, right] + above[..., top, left]
         across = below[1, :, bottom, -1] - above[1, :, top, -1]
         down = below[1, :, -1, right] - below[1, :, -1, left]
-        corners = (self.tokens[top], self.tokens[bottom], self.channels[0, left], self.channels[0, right])
+        corners = (self.tokens[top], self.tokens[bottom], self.channels[left, 0], self.channels[right, 0])
         size = (corners[1] - corners[0]) * (corners[3] - corners[2])
-        value, ratio = self._judge(inside[:, :, None], across.T[:, None], down.T[:, None], size[None])
-        _forbid(value[0], taken, *corners)
-        return value[0], ratio[0]
+        value, ratio = self._judge(inside[..., None], across.T[..., None], down.T[..., None], size[:, None])
+        _forbid(value[:, 0], taken, *corners)
+        return value[:, 0], ratio[:, 0]
 
     def _judge(self, inside: Floats, across: Floats, down: Floats, size: Integers) -> tuple[Floats, Floats]:
-        """Score and log-likelihood ratio (nats), [sites, ...], of rectangles.
+        """Score and log-likelihood ratio (nats), [..., sites], of rectangles.
 
         Args:
-            inside: [2, planes, sites, ...] totals and variances.
-            across, down: [planes, sites, ...] variances of a rectangle's tokens over all channels, and of its channels
+            inside: [2, planes, ..., sites] totals and variances.
+            across, down: [planes, ..., sites] variances of a rectangle's tokens over all channels, and of its channels
                 over all tokens; these and `size`, in entries, broadcast to the rectangles.
         """
-        shape = (-1,) + (1,) * (inside.ndim - 3)
         summed = np.zeros(inside.shape[2:])
         for plane, bound in enumerate(self.bounds):
             total, variance = inside[:, plane]
-            row, column, both = (share.reshape(shape) for share in self.shares[:, plane])
-            whole = self.sums[1, plane, :, -1, -1].reshape(shape)
+            row, column, both = self.shares[:, plane]
+            whole = self.sums[1, plane, -1, -1]
             taken_away = _share(row, across[plane])
             if column.any() or both.any():
                 taken_away = taken_away + _share(column, down[plane]) - _share(both, whole)
-            summed += _log_likelihood(total, np.maximum(variance * (1 - variance * taken_away), LEAST), bound)
-        everything = (self.tokens[-1] * self.channels[:, -1]).reshape(shape)
+            rest = variance * taken_away
+            np.subtract(1, rest, out=rest)
+            rest *= variance
+            summed += _log_likelihood(total, np.maximum(rest, LEAST, out=rest), bound)
+        everything = self.tokens[-1] * self.channels[-1]
         chance = np.sqrt(2 * (1 + np.log(everything / np.maximum(size, LEAST))))
         return np.sqrt(2 * summed) - chance, summed
 
@@ -294,7 +304,10 @@ def _log_likelihood(total: Floats, variance: Floats, bound: float) -> Floats:
     if bound == 0:
         return total**2 / (2 * variance)
     ratio = np.abs(total) * (bound / variance)
-    result: Floats = variance / bound**2 * ((1 + ratio) * np.log1p(ratio) - ratio)
+    result = np.log1p(ratio)
+    result *= 1 + ratio
+    result -= ratio
+    result *= variance / bound**2
     return result
 
 
