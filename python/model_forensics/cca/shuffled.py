@@ -1,9 +1,10 @@
 """The whole search again with the donor's activations dealt out at random: how often does chance find as much?
 
 Under the null hypothesis it does not matter which sample a donor's activations belong to: whatever is written there
-removes the failure as well. Then the search that was done is one of all the deals, and p = (1 + b)/(1 + N) is a valid
-p-value whatever the search does (Phipson and Smyth 2010). Deals are drawn uniformly among samples of as many tokens,
-the true one included. What an output is compared with stays each sample's own.
+repairs as well. Then the search that was done is one of all the deals, and p = (1 + b)/(1 + N) is a valid p-value
+whatever the search does (Phipson and Smyth 2010). Deals are drawn uniformly among samples of as many tokens, the true
+one included. What an output is compared with stays each sample's own. Kinds of interventions that the fix set does not
+use are left out: zeros and means are the same in every deal.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from model_forensics.cca.executor import OutOfTime
 from model_forensics.cca.experiment import laboratory_of, ordered_pool, problem_of, settings_of
 from model_forensics.cca.pool import build_pool, component_of
 from model_forensics.cca.prepare import Prepared
+from model_forensics.cca.restoration import output_restored
 from model_forensics.cca.search import Found
 from model_forensics.cca.shortlist import search_shortlist
 from model_forensics.config import CausalConfig
-from model_forensics.types import FixSet, Shuffled
+from model_forensics.types import FixSet, FixSetLabel, Shuffled
 
 REPEATS = 19
 """The fewest with which p can be 0.05."""
@@ -61,13 +63,15 @@ def shuffled(
     """Repeat the search 19 times, or until the deadline (`time.monotonic()`); p is null then."""
     repeats = as_good = 0
     taps = {tap.name: tap for tap in design.prepared.taps}
+    kinds = tuple(kind for kind in design.config.intervention_types if kind in {one.kind for one in fix.interventions})
+    design = replace(design, config=design.config.model_copy(update={"intervention_types": kinds}))
     size = len({component_of(taps[one.site]) for one in fix.interventions})
     random = np.random.default_rng([design.seed, 6])
     for number in range(REPEATS):
         if progress is not None:
             progress(number, REPEATS)
         try:
-            as_good += _as_good(design, _dealt(design.prepared, random), size, deadline)
+            as_good += _as_good(design, _dealt(design.prepared, random), fix.label, size, deadline)
         except OutOfTime:
             break
         repeats += 1
@@ -75,8 +79,11 @@ def shuffled(
     return Shuffled(repeats=repeats, as_good=as_good, p_value=p_value)
 
 
-def _as_good(design: Design, prepared: Prepared, size: int, deadline: float | None) -> bool:
-    """Whether the search finds a set that is sufficient on the held-out cases and has at most `size` components."""
+def _as_good(design: Design, prepared: Prepared, label: FixSetLabel, size: int, deadline: float | None) -> bool:
+    """Whether the search finds a set of at most `size` components that does as much on the held-out cases.
+
+    As much as a cause is to be sufficient and to bring back the healthy output; as a workaround, to be sufficient.
+    """
     config, seed = design.config, design.seed
     samples = [case.sample for case in prepared.cases]
     pool, _ = build_pool(
@@ -100,7 +107,10 @@ def _as_good(design: Design, prepared: Prepared, size: int, deadline: float | No
     if found.timed_out:
         raise OutOfTime
     sets = _smallest(found, lambda members: len({component_of(pool[i].tap) for i in members}), size)
-    return any(laboratory.sufficient(outcome) for outcome in executor.score_many(sets, design.held_out))
+    return any(
+        laboratory.sufficient(outcome) and (label != "cause" or output_restored(outcome))
+        for outcome in executor.score_many(sets, design.held_out)
+    )
 
 
 def _smallest(found: Found, components: Callable[[tuple[int, ...]], int], size: int) -> list[tuple[int, ...]]:
