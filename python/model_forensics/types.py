@@ -340,7 +340,7 @@ class Shuffled(Frozen):
     """The whole search, repeated with the donor's activations dealt out among the samples at random."""
 
     repeats: int
-    as_good: int  # repeats that found a set of at most as many components that does as much on held-out samples
+    as_good: int  # repeats that found a set of at most as many components that does as well on held-out samples
     p_value: float | None  # (1 + as_good) / (1 + repeats); null with fewer than 19 repeats
 
 

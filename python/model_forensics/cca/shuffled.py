@@ -9,39 +9,24 @@ use are left out: zeros and means are the same in every deal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from model_forensics.cca.donors import PatchDonor
-from model_forensics.cca.executor import OutOfTime
-from model_forensics.cca.experiment import laboratory_of, ordered_pool, problem_of, settings_of
-from model_forensics.cca.pool import build_pool, component_of
+from model_forensics.cca.executor import OutOfTime, SetOutcome
+from model_forensics.cca.experiment import Design
+from model_forensics.cca.pool import component_of
 from model_forensics.cca.prepare import Prepared
-from model_forensics.cca.restoration import output_restored
 from model_forensics.cca.search import Found
-from model_forensics.cca.shortlist import search_shortlist
-from model_forensics.config import CausalConfig
+from model_forensics.cca.search.problem import Goal
 from model_forensics.types import FixSet, FixSetLabel, Shuffled
 
 REPEATS = 19
 """The fewest with which p can be 0.05."""
 JUDGED = 3
 """Sets of each repeat that are run on the held-out cases, smallest first."""
-
-
-@dataclass(frozen=True)
-class Design:
-    """What all repeats share: the cases that the search sees and those of the evidence, forensics' ranking."""
-
-    prepared: Prepared
-    config: CausalConfig
-    ranking: Sequence[str]
-    seen: Sequence[int]
-    held_out: Sequence[int]
-    in_sample: bool
-    seed: int
 
 
 def impossible(design: Design, fix: FixSet) -> str | None:
@@ -58,20 +43,29 @@ def impossible(design: Design, fix: FixSet) -> str | None:
 
 
 def shuffled(
-    design: Design, fix: FixSet, deadline: float | None, progress: Callable[[int, int], None] | None = None
+    design: Design,
+    fix: FixSet,
+    outcome: SetOutcome,
+    deadline: float | None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Shuffled:
-    """Repeat the search 19 times, or until the deadline (`time.monotonic()`); p is null then."""
+    """Repeat the search 19 times, or until the deadline (`time.monotonic()`); p is null then.
+
+    Args:
+        outcome: what the fix set does to the held-out cases.
+    """
     repeats = as_good = 0
     taps = {tap.name: tap for tap in design.prepared.taps}
     kinds = tuple(kind for kind in design.config.intervention_types if kind in {one.kind for one in fix.interventions})
     design = replace(design, config=design.config.model_copy(update={"intervention_types": kinds}))
     size = len({component_of(taps[one.site]) for one in fix.interventions})
+    goal = _as_well(fix.label, outcome)
     random = np.random.default_rng([design.seed, 6])
     for number in range(REPEATS):
         if progress is not None:
             progress(number, REPEATS)
         try:
-            as_good += _as_good(design, _dealt(design.prepared, random), fix.label, size, deadline)
+            as_good += _as_good(design, _dealt(design.prepared, random), goal, size, deadline)
         except OutOfTime:
             break
         repeats += 1
@@ -79,38 +73,32 @@ def shuffled(
     return Shuffled(repeats=repeats, as_good=as_good, p_value=p_value)
 
 
-def _as_good(design: Design, prepared: Prepared, label: FixSetLabel, size: int, deadline: float | None) -> bool:
-    """Whether the search finds a set of at most `size` components that does as much on the held-out cases.
-
-    As much as a cause is to be sufficient and to bring back the healthy output; as a workaround, to be sufficient.
-    """
-    config, seed = design.config, design.seed
-    samples = [case.sample for case in prepared.cases]
-    pool, _ = build_pool(
-        prepared.taps, config.intervention_types, prepared.sources, prepared.base, samples, design.ranking
-    )
-    pool, estimated, _ = ordered_pool(prepared, pool, design.seen, design.ranking, config)
+def _as_good(design: Design, prepared: Prepared, goal: Goal, size: int, deadline: float | None) -> bool:
+    """Whether the search finds a set of at most `size` components that meets the goal on the held-out cases."""
+    design = design.with_prepared(prepared)
+    pool, _ = design.pool()
+    pool, estimated, _ = design.ordered(pool)
     if not pool:
         return False
-    laboratory = laboratory_of(
-        prepared, pool, config, [], None, None, design.held_out, in_sample=design.in_sample, seed=seed
-    )
+    laboratory = design.laboratory(pool)
     executor = laboratory.executor
     executor.deadline = deadline
-    found = search_shortlist(
-        lambda count: problem_of(laboratory, design.seen, config, count),
-        [candidate.tap.name for candidate in pool],
-        estimated,
-        config.max_pool_sites,
-        settings_of(config, seed),
-    ).found
+    found = design.search(laboratory, estimated).found
     if found.timed_out:
         raise OutOfTime
     sets = _smallest(found, lambda members: len({component_of(pool[i].tap) for i in members}), size)
-    return any(
-        laboratory.sufficient(outcome) and (label != "cause" or output_restored(outcome))
-        for outcome in executor.score_many(sets, design.held_out)
-    )
+    return any(goal(outcome) for outcome in executor.score_many(sets, design.held_out))
+
+
+def _as_well(label: FixSetLabel, found: SetOutcome) -> Goal:
+    """What a set must do to be as good as this one: flip as many samples and, beside a cause, come as near to the
+    healthy output."""
+
+    def holds(outcome: SetOutcome) -> bool:
+        near = outcome.residual is not None and found.residual is not None and outcome.residual <= found.residual
+        return outcome.flip_rate >= found.flip_rate and (label != "cause" or near)
+
+    return holds
 
 
 def _smallest(found: Found, components: Callable[[tuple[int, ...]], int], size: int) -> list[tuple[int, ...]]:
