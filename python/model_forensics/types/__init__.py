@@ -1,0 +1,103 @@
+"""The data that stages pass to one another, and the results document; one module a stage.
+
+Everything here is frozen. Arrays are NumPy; nothing in this package needs torch. The results
+document (`AnalysisResult`) is what `results.json` holds; its JSON Schema is derived from these classes.
+"""
+
+from model_forensics.types.base import (
+    Frozen,
+)
+from model_forensics.types.causal import (
+    CausalResult,
+    Certificate,
+    CopyCheck,
+    Donor,
+    DonorKind,
+    Execution,
+    Finer,
+    FixSet,
+    FixSetLabel,
+    Interval,
+    Intervention,
+    InterventionKind,
+    Minimality,
+    Replay,
+    Reversal,
+    SearchSpent,
+    Shams,
+    Shuffled,
+    SideEffects,
+)
+from model_forensics.types.forensics import (
+    ForensicsResult,
+    Integrity,
+    MethodScore,
+    Onset,
+    SiteMetrics,
+    VersionDifference,
+    Window,
+)
+from model_forensics.types.recordings import (
+    BundleKind,
+    ModelReference,
+    Recording,
+    Sample,
+    SiteInfo,
+    SiteKind,
+    Sparse,
+)
+from model_forensics.types.results import (
+    RESULTS_SCHEMA_VERSION,
+    AnalysisResult,
+    BundleSummary,
+    Environment,
+    Evidence,
+    TriageEntry,
+    Validation,
+    Verdict,
+)
+
+__all__ = [
+    "RESULTS_SCHEMA_VERSION",
+    "AnalysisResult",
+    "BundleKind",
+    "BundleSummary",
+    "CausalResult",
+    "Certificate",
+    "CopyCheck",
+    "Donor",
+    "DonorKind",
+    "Environment",
+    "Evidence",
+    "Execution",
+    "Finer",
+    "FixSet",
+    "FixSetLabel",
+    "ForensicsResult",
+    "Frozen",
+    "Integrity",
+    "Interval",
+    "Intervention",
+    "InterventionKind",
+    "MethodScore",
+    "Minimality",
+    "ModelReference",
+    "Onset",
+    "Recording",
+    "Replay",
+    "Reversal",
+    "Sample",
+    "SearchSpent",
+    "Shams",
+    "Shuffled",
+    "SideEffects",
+    "SiteInfo",
+    "SiteKind",
+    "SiteMetrics",
+    "Sparse",
+    "TriageEntry",
+    "Validation",
+    "Verdict",
+    "VersionDifference",
+    "Window",
+]

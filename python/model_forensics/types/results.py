@@ -1,0 +1,115 @@
+"""The results document, `results.json`, and what the other commands return."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from model_forensics.types.base import Frozen
+from model_forensics.types.causal import FixSet, Replay, SearchSpent
+from model_forensics.types.forensics import Onset, SiteMetrics, VersionDifference
+from model_forensics.types.recordings import ModelReference
+
+RESULTS_SCHEMA_VERSION: Final = "1.0"
+
+Verdict = Literal[
+    "cause_found",  # a smallest set of interventions restores the right behaviour
+    "workaround_found",  # a set flips the failure without restoring the computation
+    "no_fix_found",  # the failure reproduces; no set within the limits removes it
+    "not_reproduced",  # the failure does not happen on replay
+    "anomaly_located",  # forensics only: sites depart from the baseline
+    "nothing_anomalous",  # forensics only: no site departs from the baseline
+    "not_judged",  # forensics only, and no baseline to judge with
+]
+
+
+class Evidence(Frozen):
+    replay: Replay | None
+    search: SearchSpent | None
+    best_effect: FixSet | None
+    onset_agrees: bool | None  # the fix set's earliest layer is the onset's
+
+
+class Environment(Frozen):
+    """What is needed to re-run the analysis."""
+
+    model_forensics: str
+    python: str
+    platform: str
+    numpy: str
+    torch: str | None
+    transformers: str | None
+    device: str | None
+    threads: int | None
+    backends: dict[str, str]  # operation → backend that served it
+    seed: int
+    configuration: dict[str, Any]
+    model_source: str | None
+    model_factory: str | None
+    weights_digest: str | None
+    donor_source: str | None
+    incident_path: str | None
+    baseline_path: str | None
+
+
+class BundleSummary(Frozen):
+    """What the report says about the incident."""
+
+    path: str | None
+    created_at: datetime
+    samples: int
+    groups: int
+    tokens: int
+    sites: int
+    bytes: int | None
+    model: ModelReference | None
+    failure: str | None  # in words
+
+
+class AnalysisResult(Frozen):
+    """`results.json`. Missing is null, never a made-up number."""
+
+    schema_version: Literal["1.0"] = RESULTS_SCHEMA_VERSION
+    bundle_id: str
+    verdict: Verdict
+    confidence: float | None
+    execution_time: float  # seconds
+    anomaly_score: float | None
+    anomaly_p_value: float | None = None
+    compression_metrics: tuple[SiteMetrics, ...]
+    onset: Onset | None
+    strongest: Onset | None
+    fix_set: FixSet | None
+    alternatives: tuple[FixSet, ...] = ()
+    workarounds: tuple[FixSet, ...] = ()
+    evidence: Evidence
+    version_difference: VersionDifference | None = None
+    incident: BundleSummary
+    environment: Environment
+    warnings: tuple[str, ...] = ()
+    export_path: str | None = None
+
+
+class TriageEntry(Frozen):
+    """One bundle of a triage. `error` is set, and everything measured null, when the bundle was refused."""
+
+    path: str
+    bundle_id: str | None
+    created_at: datetime | None
+    bytes: int | None
+    samples: int | None
+    anomaly_score: float | None
+    p_value: float | None
+    strongest: str | None  # most suspicious site
+    onset: str | None
+    anomalous_sites: int | None
+    error: str | None = None
+
+
+class Validation(Frozen):
+    """A fix set measured anew beside what the results file says."""
+
+    holds: bool
+    reason: str
+    recorded: FixSet
+    measured: FixSet
