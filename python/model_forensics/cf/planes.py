@@ -189,10 +189,11 @@ def read_entries(recording: Recording, sample: int, layout: Layout) -> Entries:
         rows[position] = height
         counts[position] = places[-1].size
     merged = np.concatenate(values) if values else np.zeros(0, dtype=np.float32)
-    row, column = _rows_and_columns(places, rows, counts, layout)
+    row, channel = _rows_and_columns(places, rows, counts, layout)
+    channel += np.repeat(layout.offsets[:-1], counts)
     return Entries(
         values=merged,
-        channel=column + np.repeat(layout.offsets[:-1], counts),
+        channel=channel,
         row=row,
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         rows=rows,
