@@ -31,8 +31,7 @@ from model_forensics import ops
 from model_forensics.bundle import Bundle, BundleWriter, load_bundle
 from model_forensics.cf import Baseline, analyze, fit_baseline
 from model_forensics.cf.features.general import compressed_bits
-from model_forensics.cf.moments import CELLS
-from model_forensics.cf.planes import Layout, read_entries, select
+from model_forensics.cf.planes import CELLS, Layout, read_entries, select
 from model_forensics.config import Config
 from model_forensics.pipeline import RCAPipeline
 from model_forensics.types import TriageEntry

@@ -108,12 +108,12 @@ def test_what_a_fold_taught_is_not_in_its_own_maps(monkeypatch: pytest.MonkeyPat
     others = [array.copy() for array in (design, target)]
     for array in others:
         array[fold] = 5 * rng.normal(size=array[fold].shape)
-    before = innovation._predictions(design, target, group)
-    after = innovation._predictions(*others, group)
+    before = innovation._predictions(design, target, innovation._Groups.of(group))
+    after = innovation._predictions(*others, innovation._Groups.of(group))
     np.testing.assert_allclose(after[1][3], before[1][3], atol=1e-9)
     assert all(np.abs(after[1][other] - before[1][other]).max() > 1e-3 for other in range(FOLDS) if other != 3)
     assert np.abs(after[0] - before[0]).max() > 1e-3
-    whitenings = [innovation._whitenings(array, group) for array in (target, others[1])]
+    whitenings = [innovation._whitenings(array, innovation._Groups.of(group)) for array in (target, others[1])]
     np.testing.assert_allclose(whitenings[1][3], whitenings[0][3], atol=1e-12)
     assert np.abs(whitenings[1][-1] - whitenings[0][-1]).max() > 1e-3
 
@@ -125,7 +125,7 @@ def test_predictions_are_the_plain_ridge_solution(rows: int, monkeypatch: pytest
     rng = np.random.default_rng(3)
     design, target = rng.normal(size=(rows, columns)), rng.normal(size=(rows, SKETCH))
     group = np.arange(rows) % groups
-    final, by_fold = innovation._predictions(design, target, group)
+    final, by_fold = innovation._predictions(design, target, innovation._Groups.of(group))
 
     def plain(kept: np.ndarray) -> np.ndarray:
         x, y = design[kept], target[kept]
@@ -141,8 +141,10 @@ def test_combinations_of_tokens_are_the_same_solution() -> None:
     design, target = rng.normal(size=(30, 130)), rng.normal(size=(30, SKETCH))
     design[7] = design[8]  # products of tokens then have no inverse
     group = np.arange(30) % 10
-    final, by_fold = innovation._predictions(design, target, group)
-    of_tokens, of_tokens_by_fold = innovation._predictions(design @ design.T, target, group, of_tokens=True)
+    final, by_fold = innovation._predictions(design, target, innovation._Groups.of(group))
+    of_tokens, of_tokens_by_fold = innovation._predictions(
+        design @ design.T, target, innovation._Groups.of(group), of_tokens=True
+    )
     np.testing.assert_allclose(design.T @ of_tokens, final, atol=1e-9)
     np.testing.assert_allclose(design.T @ of_tokens_by_fold, by_fold, atol=1e-9)
 

@@ -228,7 +228,7 @@ class Bundle:
         first, last = self._offsets.entries[entry.entries, sample : sample + 2].tolist()
         values = tensors.rows(f"{site}/values", first, last)
         indices = tensors.rows(f"{site}/indices", first, last).astype(np.int64)
-        refuse_bad_indices(indices, [0, len(indices)], [shape], [site], sample, tensors)
+        refuse_bad_indices(indices, [len(indices)], [shape], [site], sample, tensors)
         return entry, values, indices, shape
 
     def inputs(self, call: int) -> Mapping[str, npt.NDArray[Any]]:

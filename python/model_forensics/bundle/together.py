@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +19,34 @@ from model_forensics.types import Sparse
 
 Integers = npt.NDArray[np.int64]
 Shape = tuple[int, int]  # (rows, features)
+Bounds = tuple[int, int]  # [start, stop) along the first axis of a tensor
 _LARGEST = int(np.iinfo(np.int64).max)
 
 
-class _Part(NamedTuple):
-    """Rows [start, stop) of a tensor that holds values or indices of a site, `items` of them."""
+@dataclass
+class _Pieces:
+    """Rows of tensors of one file and dtype, one a site.
 
-    site: SiteEntry
-    tensor: str
-    start: int
-    stop: int
-    items: int
+    Attributes:
+        sites: whose values or indices these are.
+        rows: (tensor, start, stop).
+        starts: [sites + 1] where each one's items begin, when all are joined.
+    """
+
+    sites: list[SiteEntry] = field(default_factory=list)
+    rows: list[tuple[str, int, int]] = field(default_factory=list)
+    starts: list[int] = field(default_factory=lambda: [0])
+
+    def add(self, site: SiteEntry, tensor: str, start: int, stop: int, items: int) -> None:
+        self.sites.append(site)
+        self.rows.append((tensor, start, stop))
+        self.starts.append(self.starts[-1] + items)
+
+    def cut(self, joined: npt.NDArray[Any]) -> Iterator[tuple[SiteEntry, npt.NDArray[Any]]]:
+        """Each site with its items."""
+        joined.flags.writeable = False
+        for site, (start, stop) in zip(self.sites, pairwise(self.starts), strict=True):
+            yield site, joined[start:stop]
 
 
 def read_together(
@@ -42,58 +60,63 @@ def read_together(
     of_sample = slice(sample, sample + 2)
     shared, own = offsets.shared[of_sample].tolist(), offsets.rows[:, of_sample].tolist()
     entries = offsets.entries[:, of_sample].tolist()
-    shapes: dict[str, Shape] = {}
-    values: list[_Part] = []
-    indices: list[_Part] = []
+    alike: dict[tuple[str, str, bool], list[SiteEntry]] = defaultdict(list)
     for site in sites:
-        start, stop = shared if site.rows is None else own[site.rows]
-        shapes[site.name] = (stop - start, site.features)
-        if site.entries is None:
-            values.append(_Part(site, site.name, start, stop, (stop - start) * site.features))
-        else:
-            first, last = entries[site.entries]
-            values.append(_Part(site, f"{site.name}/values", first, last, last - first))
-            indices.append(_Part(site, f"{site.name}/indices", first, last, last - first))
-    places: dict[str, Integers] = {}
-    for tensors, parts in _by_dtype(indices, shards):
-        joined, starts = _join(tensors, parts)
-        joined = joined.astype(np.int64)
-        names = [part.site.name for part in parts]
-        refuse_bad_indices(joined, starts, [shapes[name] for name in names], names, sample, tensors)
-        places.update(zip(names, _cut(joined, starts), strict=True))
+        alike[site.file, site.dtype, site.entries is None].append(site)
     found: dict[str, npt.NDArray[Any] | Sparse] = {}
-    for tensors, parts in _by_dtype(values, shards):
-        joined, starts = _join(tensors, parts)
-        joined = widen_bfloat16(joined) if parts[0].site.dtype == "bfloat16" else joined
-        for part, piece in zip(parts, _cut(joined, starts), strict=True):
-            name = part.site.name
-            shape = shapes[name]
-            found[name] = piece.reshape(shape) if part.site.entries is None else Sparse(piece, places[name], shape)
+    for (file, dtype, dense), members in alike.items():
+        names = [site.name for site in members]
+        rows = [shared if site.rows is None else own[site.rows] for site in members]
+        shapes = [(stop - start, site.features) for site, (start, stop) in zip(members, rows, strict=True)]
+        if dense:
+            joined = _widened(shards[file].joined(_parts(names, rows)), dtype)
+            pieces = _cut(joined, [height * width for height, width in shapes])
+            found.update((name, piece.reshape(shape)) for name, piece, shape in zip(names, pieces, shapes, strict=True))
+        else:
+            bounds = [entries[site.entries] for site in members if site.entries is not None]
+            joined = _widened(shards[file].joined(_parts([f"{name}/values" for name in names], bounds)), dtype)
+            places = _places(shards[file], names, bounds, shapes, sample)
+            pieces = _cut(joined, [stop - start for start, stop in bounds])
+            found.update(zip(names, map(Sparse, pieces, places, shapes), strict=True))
     return found
 
 
-def _by_dtype(parts: Sequence[_Part], shards: Mapping[str, Tensors]) -> Iterator[tuple[Tensors, list[_Part]]]:
-    together: dict[tuple[str, str], list[_Part]] = defaultdict(list)
-    for part in parts:
-        together[part.site.file, shards[part.site.file].dtype(part.tensor)].append(part)
-    for (file, _), members in together.items():
-        yield shards[file], members
+def _places(
+    tensors: Tensors, names: Sequence[str], bounds: Sequence[Bounds], shapes: Sequence[Shape], sample: int
+) -> list[Integers]:
+    """[sites] indices of sparse sites of one file, checked."""
+    by_dtype: dict[str, list[int]] = defaultdict(list)
+    for site, name in enumerate(names):
+        by_dtype[tensors.dtype(f"{name}/indices")].append(site)
+    places: dict[int, Integers] = {}
+    for members in by_dtype.values():
+        some = [bounds[site] for site in members]
+        joined = tensors.joined(_parts([f"{names[site]}/indices" for site in members], some)).astype(np.int64)
+        counts = [stop - start for start, stop in some]
+        refuse_bad_indices(
+            joined, counts, [shapes[site] for site in members], [names[site] for site in members], sample, tensors
+        )
+        places.update(zip(members, _cut(joined, counts), strict=True))
+    return [places[site] for site in range(len(names))]
 
 
-def _join(tensors: Tensors, parts: Sequence[_Part]) -> tuple[npt.NDArray[Any], list[int]]:
-    """Items of all parts, and [parts + 1] where each begins."""
-    joined = tensors.joined([(part.tensor, part.start, part.stop) for part in parts])
-    return joined, [0, *accumulate(part.items for part in parts)]
+def _parts(tensors: Sequence[str], bounds: Sequence[Bounds]) -> list[tuple[str, int, int]]:
+    return [(tensor, start, stop) for tensor, (start, stop) in zip(tensors, bounds, strict=True)]
 
 
-def _cut(joined: npt.NDArray[Any], starts: Sequence[int]) -> list[npt.NDArray[Any]]:
+def _widened(stored: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    return widen_bfloat16(stored) if dtype == "bfloat16" else stored
+
+
+def _cut(joined: npt.NDArray[Any], counts: Sequence[int]) -> list[npt.NDArray[Any]]:
+    """[sites] the items of each."""
     joined.flags.writeable = False
-    return [joined[start:stop] for start, stop in pairwise(starts)]
+    return [joined[start:stop] for start, stop in pairwise(accumulate(counts, initial=0))]
 
 
 def refuse_bad_indices(
     indices: Integers,
-    starts: Sequence[int],
+    counts: Sequence[int],
     shapes: Sequence[Shape],
     names: Sequence[str],
     sample: int,
@@ -103,13 +126,12 @@ def refuse_bad_indices(
 
     Args:
         indices: of all sites, one after the other.
-        starts: [sites + 1] where each begins.
-        shapes, names: [sites].
+        counts, shapes, names: [sites].
 
     Raises:
         BundleFormatError: they do not; it names the first such site.
     """
-    begins = np.array(starts)
+    begins = np.append(0, np.cumsum(counts))
     largest = np.array([min(rows * features - 1, _LARGEST) for rows, features in shapes], np.int64)
     filled = np.flatnonzero(begins[1:] > begins[:-1])
     outside = (indices[begins[filled]] < 0) | (indices[begins[filled + 1] - 1] > largest[filled])

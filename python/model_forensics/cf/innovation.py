@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -93,27 +94,66 @@ def fit_innovations(
     centre = np.divide(np.where(known, stacked, 0.0).sum(axis=0), seen, out=np.zeros(seen.shape), where=seen > 0)
     stacked -= centre
     samples = means - centre
+    grouped = _Groups.of(group)
     own = np.zeros((len(layout), SKETCH, SKETCH), dtype=np.float32)
     given = np.zeros((len(layout), MOST_SOURCES, SKETCH, SKETCH), dtype=np.float32)
     held_out = np.full(means.shape, np.nan)
     upstream = upstream_sites(layout)
     for site, sources in enumerate(upstream):
-        own[site], prediction, held_out[:, site] = _fit_site(stacked, samples, group, groups, site, sources)
+        own[site], prediction, held_out[:, site] = _fit_site(stacked, samples, grouped, groups, site, sources)
         given[site, : len(sources)] = prediction.reshape(len(sources), SKETCH, SKETCH)
     return Innovations(upstream, centre.astype(np.float32), own, given), held_out
+
+
+class _Groups(NamedTuple):
+    """Which groups tokens belong to.
+
+    Attributes:
+        numbers: [groups] ascending.
+        position: [tokens] the place of each token's group among them.
+        counts: [groups] tokens.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    position: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+
+    @staticmethod
+    def of(group: npt.NDArray[np.int64]) -> _Groups:
+        return _Groups(*np.unique(group, return_inverse=True, return_counts=True))
+
+    @property
+    def folds(self) -> npt.NDArray[np.int64]:
+        """[groups]"""
+        return self.numbers % FOLDS
+
+    @property
+    def token_folds(self) -> npt.NDArray[np.int64]:
+        """[tokens]"""
+        return self.folds[self.position]
+
+    def some(self, chosen: npt.NDArray[np.bool_]) -> _Groups:
+        """Those of the chosen tokens."""
+        return self if chosen.all() else _Groups.of(self.numbers[self.position[chosen]])
+
+    def means(self, values: Floats) -> Floats:
+        """[groups, columns] of [tokens, columns]."""
+        total = np.zeros((self.counts.size, values.shape[1]))
+        np.add.at(total, self.position, values)
+        return total / self.counts[:, None]
 
 
 def _fit_site(
     tokens: Floats,
     samples: Floats,
-    token_group: npt.NDArray[np.int64],
+    token_groups: _Groups,
     sample_group: npt.NDArray[np.int64],
     site: int,
     sources: tuple[int, ...],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Floats]:
     """Whitening, whitened prediction, and held-out innovations of one site."""
     here = np.isfinite(tokens[:, site, 0])
-    target, member = tokens[here, site], token_group[here]
+    target, groups = tokens[here, site], token_groups.some(here)
     near = np.array(sources, dtype=np.int64)
     design, of_samples = np.nan_to_num(tokens[np.ix_(here, near)]), np.nan_to_num(samples[:, near])
     columns = near.size * SKETCH  # spelled out: a site without tokens has no other dimension to tell it from
@@ -123,8 +163,8 @@ def _fit_site(
         regressors, of_samples = _products(design, design), _products(of_samples, design)
     else:
         regressors, of_samples = design.reshape(len(target), columns), of_samples.reshape(len(samples), columns)
-    final, by_fold = _predictions(regressors, target, member, of_tokens=of_tokens)
-    whitenings = _whitenings(target - _times_own(regressors, by_fold, member % FOLDS), member)
+    final, by_fold = _predictions(regressors, target, groups, of_tokens=of_tokens)
+    whitenings = _whitenings(target - _times_own(regressors, by_fold, groups.token_folds), groups)
     # A sample is whitened, too, by what its fold did not teach: values look smaller to a covariance that knows them.
     own_fold = sample_group % FOLDS
     left = samples[:, site] - _times_own(of_samples, by_fold, own_fold)
@@ -150,9 +190,7 @@ def _times_own(rows: Floats, matrices: Floats, fold: npt.NDArray[np.int64]) -> F
     return result
 
 
-def _predictions(
-    design: Floats, target: Floats, group: npt.NDArray[np.int64], *, of_tokens: bool = False
-) -> tuple[Floats, Floats]:
+def _predictions(design: Floats, target: Floats, groups: _Groups, *, of_tokens: bool = False) -> tuple[Floats, Floats]:
     """Ridge coefficients from all groups, and from those outside each fold; the strength that predicts held-out
     groups' means best.
 
@@ -160,10 +198,10 @@ def _predictions(
         of_tokens: `design` holds products of tokens, [tokens, tokens], and the coefficients are those of tokens (the
             dual form; Saunders, Gammerman and Vovk 1998, ICML).
     """
-    count = np.unique(group).size
+    count = groups.numbers.size
     if not design.shape[1] or count < 2:
         return np.zeros((design.shape[1], SKETCH)), np.zeros((FOLDS, design.shape[1], SKETCH))
-    fold = group % FOLDS
+    fold = groups.token_folds
     if of_tokens:
         outside = (fold != np.arange(FOLDS)[:, None]).astype(np.float64)
         gram, outside_grams = design, design * outside[:, :, None] * outside[:, None, :]
@@ -174,48 +212,41 @@ def _predictions(
         gram, cross = grams.sum(axis=0), crosses.sum(axis=0)
         outside_grams, outside_crosses = gram - grams, cross - crosses
     identity = np.eye(design.shape[1]) * len(target) / count
-    sums = _group_means(np.concatenate([design, target], axis=1), group)
-    mean_design, mean_target = sums[:, : design.shape[1]], sums[:, design.shape[1] :]
-    mean_fold = np.unique(group) % FOLDS
+    means, means_of_target = _by_fold(groups.means(design), groups.folds), _by_fold(groups.means(target), groups.folds)
     errors = []
     for strength in STRENGTHS:
-        error = 0.0
-        for part in range(FOLDS):
-            # The matrix is symmetric: solved for the few means that are predicted, not for every column of the target.
-            inside = mean_fold == part
-            weights = np.linalg.solve(outside_grams[part] + strength * identity, mean_design[inside].T)
-            error += float(((mean_target[inside] - weights.T @ outside_crosses[part]) ** 2).sum())
-        errors.append(error)
+        # The matrix is symmetric: solved for the few means that are predicted, not for every column of the target.
+        weights = np.linalg.solve(outside_grams + strength * identity, means.transpose(0, 2, 1))
+        errors.append(float(((means_of_target - weights.transpose(0, 2, 1) @ outside_crosses) ** 2).sum()))
     ridge = STRENGTHS[int(np.argmin(errors))] * identity
     final = np.linalg.solve(gram + ridge, cross)
     by_fold = np.linalg.solve(outside_grams + ridge, outside_crosses)
     return final.astype(np.float64, copy=False), by_fold.astype(np.float64, copy=False)
 
 
-def _group_means(values: Floats, group: npt.NDArray[np.int64]) -> Floats:
-    """[groups, columns], in ascending order of group numbers."""
-    _, position, counts = np.unique(group, return_inverse=True, return_counts=True)
-    total = np.zeros((counts.size, values.shape[1]))
-    np.add.at(total, position, values)
-    return total / counts[:, None]
+def _by_fold(rows: Floats, fold: npt.NDArray[np.int64]) -> Floats:
+    """[FOLDS, most rows in a fold, columns]; zeros where a fold has fewer."""
+    result = np.zeros((FOLDS, np.bincount(fold).max(), rows.shape[1]))
+    for part in range(FOLDS):
+        members = rows[fold == part]
+        result[part, : len(members)] = members
+    return result
 
 
-def _whitenings(residual: Floats, group: npt.NDArray[np.int64]) -> Floats:
+def _whitenings(residual: Floats, groups: _Groups) -> Floats:
     """[FOLDS + 1, SKETCH, SKETCH]: inverse roots of the shrunk covariance of tokens inside groups, from the groups
     outside each fold and, last, from all."""
     if not len(residual):
         return np.zeros((FOLDS + 1, SKETCH, SKETCH))
-    numbers, position, counts = np.unique(group, return_inverse=True, return_counts=True)
-    alone = len(residual) == counts.size  # one token a group: only the groups' own spread is known
-    inside = residual - (residual.mean(axis=0) if alone else _group_means(residual, group)[position])
-    sums = np.zeros((FOLDS + 1, SKETCH, SKETCH))
-    free = np.zeros(FOLDS + 1)
-    for fold in range(FOLDS):
-        members = inside[group % FOLDS != fold]
-        sums[fold] = members.T @ members
-        free[fold] = len(members) - (1 if alone else np.count_nonzero(numbers % FOLDS != fold))
-    sums[-1] = inside.T @ inside
-    free[-1] = len(inside) - (1 if alone else counts.size)
+    alone = len(residual) == groups.counts.size  # one token a group: only the groups' own spread is known
+    inside = residual - (residual.mean(axis=0) if alone else groups.means(residual)[groups.position])
+    fold = groups.token_folds
+    own = np.stack([inside[fold == part].T @ inside[fold == part] for part in range(FOLDS)])
+    total = own.sum(axis=0)
+    sums = np.concatenate([total - own, total[None]])
+    members = len(inside) - np.append(np.bincount(fold, minlength=FOLDS), 0)
+    means = 1 if alone else groups.counts.size - np.append(np.bincount(groups.folds, minlength=FOLDS), 0)
+    free = members - means
     free = np.maximum(free, 1)
     covariance = sums / free[:, None, None]
     shrinkage = np.minimum(1.0, LEAST_SHRINKAGE + SKETCH / (SKETCH + free))[:, None, None]

@@ -16,9 +16,8 @@ import numpy.typing as npt
 from scipy.special import stdtr  # scipy.stats has it too, and takes most of a second to load
 
 from model_forensics import ops
-from model_forensics.cf.planes import Floats, Layout, Selection
+from model_forensics.cf.planes import CELLS, Floats, Layout, Selection
 
-CELLS = 40  # channel cells a site
 LEVELS = 32  # residual symbols: a quarter of a predictive standard deviation each, ±4 in all
 HALF_RANGE = 4.0
 STEP = 2 * HALF_RANGE / LEVELS
@@ -126,7 +125,8 @@ def fit_channels(moments: Moments, layout: Layout, without: Moments | None = Non
         part = moments.of_sites(layout, sites)
         if without is not None:
             part = part.minus(without.of_sites(layout, sites))
-        parts.append(_fit_sites(part, Layout(layout.sites[sites])))
+        inside = slice(layout.offsets[sites.start], layout.offsets[sites.stop])
+        parts.append(_fit_sites(part, Layout(layout.sites[sites]), layout.cells[inside]))
     joined = (np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(ChannelModel))
     return ChannelModel(*joined)
 
@@ -140,7 +140,7 @@ def _runs_of_sites(layout: Layout) -> Iterator[slice]:
             first = site
 
 
-def _fit_sites(moments: Moments, layout: Layout) -> ChannelModel:
+def _fit_sites(moments: Moments, layout: Layout, cell: npt.NDArray[np.uint8]) -> ChannelModel:
     offsets, widths = layout.offsets[:-1], layout.features
     count = moments.count
 
@@ -150,57 +150,47 @@ def _fit_sites(moments: Moments, layout: Layout) -> ChannelModel:
     def spread(values: Floats) -> Floats:
         return np.repeat(values, widths)
 
-    seen = per_site(count)
-    mean = moments.total / np.maximum(count, 1)
+    seen, some, least_one = per_site(count), count > 0, np.maximum(count, 1)
+    mean = moments.total / least_one
     scatter = np.maximum(moments.square - count * mean**2, 0.0)
     free = np.maximum(count - 1, 0)
     site_mean = per_site(moments.total) / np.maximum(seen, 1)
-    between = np.where(count > 0, (mean - spread(site_mean)) ** 2, 0.0)
-    channels_seen = np.maximum(per_site((count > 0).astype(np.float64)), 1)
+    between = np.where(some, (mean - spread(site_mean)) ** 2, 0.0)
+    channels_seen = np.maximum(per_site(some.astype(np.float64)), 1)
     total_variance = np.maximum(per_site(moments.square) / np.maximum(seen, 1) - site_mean**2, 1e-6)
     within_free = per_site(free)
     # Two pseudo-observations of the total variance keep this defined where no channel was seen twice.
     within = (per_site(scatter) + 2 * total_variance) / (within_free + 2)
-    inverse_count = per_site(np.where(count > 0, 1 / np.maximum(count, 1), 0.0)) / channels_seen
+    inverse_count = per_site(np.where(some, 1 / least_one, 0.0)) / channels_seen
     channel_variance = np.maximum(per_site(between) / channels_seen - within * inverse_count, 0.05 * within)
     strength = spread(within / channel_variance)
     location = (moments.total + strength * spread(site_mean)) / (count + strength)
     pulled = count * strength / np.maximum(count + strength, 1e-12) * between
     degrees = PRIOR_DEGREES + count
-    variance = (
-        scatter + PRIOR_DEGREES * spread(within) + np.where(count > 0, pulled, 0.0) * free / (free + 1)
-    ) / degrees
+    variance = (scatter + PRIOR_DEGREES * spread(within) + pulled * free / (free + 1)) / degrees
     scale = np.sqrt(np.maximum(variance * (1 + 1 / (count + strength)), 1e-8))
     classes = sum((degrees > edge).astype(np.uint8) for edge in DEGREE_CLASSES[:-1] * 1.5)
     positive = _sign(moments, per_site, spread)
     present = _presence(moments, layout, per_site, spread)
-    absent = -np.log2(1 - present)
-    entropy = -present * np.log2(present) + (1 - present) * absent
+    absent, recorded = -np.log2(1 - present), -np.log2(present)  # bits
+    entropy = present * recorded + (1 - present) * absent
     # Where every channel was always present, an all-present token costs just what is expected, whatever the sample
     # size.
     always = spread((per_site(count) >= moments.rows * widths).astype(np.float64)) > 0
-    surprise = np.where(always, -np.log2(present), entropy)
-    cell, slots = _cells(layout)
+    surprise = np.where(always, recorded, entropy)
+    slots = cell.astype(np.int64) + np.repeat(np.arange(len(layout)) * CELLS, widths)
     return ChannelModel(
         location.astype(np.float32),
         scale.astype(np.float32),
         np.asarray(classes, dtype=np.uint8),
         np.clip(positive, SUREST, 1 - SUREST).astype(np.float32),
-        np.log2((1 - present) / present).astype(np.float32),  # from float64: 1 − p cancels in float32
+        (recorded - absent).astype(np.float32),  # from float64: 1 − p cancels in float32
         per_site(surprise),
         per_site(absent),
         cell,
         _per_cell(slots, present, len(layout)),
         _per_cell(slots, present * (1 - present), len(layout)),
     )
-
-
-def _cells(layout: Layout) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The cell of each channel inside its site, and its global number."""
-    site = np.repeat(np.arange(len(layout)), layout.features)
-    column = np.arange(layout.channels) - layout.offsets[site]
-    cell = column * CELLS // layout.features[site]
-    return cell.astype(np.uint8), site * CELLS + cell
 
 
 def _per_cell(slots: npt.NDArray[np.int64], values: Floats, sites: int) -> Floats:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+CELLS = 40  # channel cells a site
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 VALUES_LOOKED_AT = 65_536  # per site, for the shape of its values; more are thinned evenly
 QUANTILES = (0.1, 0.5, 0.9, 1.0)  # of magnitude
@@ -43,6 +44,13 @@ class Layout:
     def offsets(self) -> Integers:
         """[sites + 1]"""
         return np.concatenate([[0], np.cumsum(self.features)]).astype(np.int64)
+
+    @cached_property
+    def cells(self) -> npt.NDArray[np.uint8]:
+        """[channels] the channel's cell inside its site."""
+        widths = np.repeat(self.features, self.features)
+        column = np.arange(self.channels) - np.repeat(self.offsets[:-1], self.features)
+        return (column * CELLS // widths).astype(np.uint8)
 
     @property
     def channels(self) -> int:
@@ -181,10 +189,11 @@ def read_entries(recording: Recording, sample: int, layout: Layout) -> Entries:
         rows[position] = height
         counts[position] = places[-1].size
     merged = np.concatenate(values) if values else np.zeros(0, dtype=np.float32)
-    row, column = _rows_and_columns(places, rows, counts, layout)
+    row, channel = _rows_and_columns(places, rows, counts, layout)
+    channel += np.repeat(layout.offsets[:-1], counts)
     return Entries(
         values=merged,
-        channel=column + np.repeat(layout.offsets[:-1], counts),
+        channel=channel,
         row=row,
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         rows=rows,

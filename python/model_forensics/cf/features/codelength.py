@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from model_forensics import ops
 from model_forensics.cf.moments import LEVELS, ChannelModel
 from model_forensics.cf.planes import Floats, Integers, Selection
 
+HALF = 0.5  # what each symbol counts before any is seen (Krichevsky–Trofimov)
+COUNTED = 1 << 14  # log Γ is kept for counts below
 LEAST_SPREAD = 1e-2  # of the predictive variance; below it lies only rounding (a first token that never changes)
 
 
@@ -62,7 +65,15 @@ def code(selection: Selection, model: ChannelModel) -> Coded:
 
 def _adaptive_bits(counts: Integers) -> Floats:
     """[sites] bits of the Krichevsky–Trofimov code of symbols with these counts, [sites, LEVELS]."""
-    half = 0.5
-    nats = gammaln(counts.sum(axis=1) + half * LEVELS) - gammaln(half * LEVELS)
-    result: Floats = (nats - (gammaln(counts + half) - gammaln(half)).sum(axis=1)) / np.log(2)
+    nats = gammaln(counts.sum(axis=1) + HALF * LEVELS) - gammaln(HALF * LEVELS)
+    most = int(counts.max(initial=0))
+    of_counts = _log_gammas()[counts] if most < COUNTED else gammaln(counts + HALF)
+    result: Floats = (nats - (of_counts - gammaln(HALF)).sum(axis=1)) / np.log(2)
+    return result
+
+
+@cache
+def _log_gammas() -> Floats:
+    """[COUNTED] log Γ(n + ½): looking it up takes a tenth of the time."""
+    result: Floats = gammaln(np.arange(COUNTED) + HALF)
     return result

@@ -15,8 +15,8 @@ import numpy as np
 
 from model_forensics.cf.features.codelength import Coded
 from model_forensics.cf.features.evidence import Grid, Plane, Rectangle, gather
-from model_forensics.cf.moments import CELLS, ChannelModel
-from model_forensics.cf.planes import Floats, Integers, Layout, Selection
+from model_forensics.cf.moments import ChannelModel
+from model_forensics.cf.planes import CELLS, Floats, Integers, Layout, Selection
 
 TOKEN_BINS = 32
 BINS_AT_ONCE = 1 << 16  # sites are scanned together up to this many bins
