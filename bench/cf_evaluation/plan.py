@@ -21,6 +21,7 @@ class Plan:
         pool, tested: groups that baselines are drawn from; groups that are judged. None is in both.
         incidents: groups of a baseline → (disjoint baselines, clean recordings of ten groups that each of them judges).
             How far off a baseline is, is common to all that it judges: many baselines say more than many recordings.
+        simulated: baselines of each simulated setting.
         training_steps: of the character model.
         windows: planted spans of each kind and size.
         case_step: every how many-th damaged component is run.
@@ -33,6 +34,7 @@ class Plan:
     pool: int
     tested: int
     incidents: dict[int, tuple[int, int]]
+    simulated: int
     training_steps: int
     windows: int
     case_step: int
@@ -46,6 +48,7 @@ FULL = Plan(
     pool=500,
     tested=300,
     incidents={20: (24, 5), 100: (5, 12)},
+    simulated=100,
     training_steps=1500,
     windows=6,
     case_step=1,
@@ -58,6 +61,7 @@ QUICK = Plan(
     pool=100,
     tested=40,
     incidents={20: (4, 2), 100: (1, 4)},
+    simulated=4,
     training_steps=60,
     windows=1,
     case_step=12,
