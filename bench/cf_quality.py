@@ -22,11 +22,12 @@ import numpy as np
 import torch
 
 from bench import threads
-from bench.cf_evaluation import calibration, damage, kept_aside, propagation, real, records, tables, windows
+from bench.cf_evaluation import calibration, damage, kept_aside, propagation, real, records, simulation, tables, windows
 from bench.cf_evaluation.networks import Network, character_model, minilm
 from bench.cf_evaluation.plan import CONFIG, FULL, QUICK, Plan
 
-PARTS = ("calibration", "propagation", "windows", "real")  # the longest first
+PARTS = ("calibration", "propagation", "windows", "real", "simulation")  # the longest first
+ON_NETWORKS = ("calibration", "propagation", "windows")
 PROCESSES = 2
 RESULTS = Path(__file__).parent / "cf_evaluation" / "results.json"
 PAGE = Path(__file__).parents[1] / "docs" / "forensics.md"
@@ -48,6 +49,8 @@ def run_part(part: str, plan: Plan, directory: Path | None, held_out: bool) -> A
         return None if directory is None else real.measure(directory, plan, held_out)
     if held_out and part != "propagation":
         return None
+    if part == "simulation":
+        return simulation.measure(plan)
     made = networks(plan)
     if part == "propagation":
         damages = kept_aside.DAMAGES if held_out else damage.DAMAGES
@@ -76,7 +79,9 @@ def timed_part(part: str, plan: Plan, directory: Path | None, held_out: bool) ->
     threads.use_threads(1)
     start = time.process_time()
     result = run_part(part, plan, directory, held_out)
-    notes = {network.name: network.note for network in networks(plan)} if part != "real" and result is not None else {}
+    notes = (
+        {network.name: network.note for network in networks(plan)} if part in ON_NETWORKS and result is not None else {}
+    )
     return Ran(part, result, notes, round(time.process_time() - start))
 
 

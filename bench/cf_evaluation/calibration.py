@@ -26,18 +26,15 @@ def measure(network: Network, plan: Plan) -> list[dict[str, Any]]:
     """One row for every baseline size and incident size."""
     pool = [network.record([prompt], f"pool{n}") for n, prompt in enumerate(network.pool)]
     tested = [network.record([prompt], f"tested{n}") for n, prompt in enumerate(network.tested)]
+    starts = range(0, len(network.tested) - INCIDENT_GROUPS + 1, INCIDENT_GROUPS)
+    several = [network.record(network.tested[at : at + INCIDENT_GROUPS], f"several{at}") for at in starts]
     rows = []
     for groups, (count, judged) in plan.baselines.items():
-        fitted = baselines_of(pool, groups, count)
-        rows.append(_rates(network.name, groups, 1, fitted, tested, judged))
-        if groups > INCIDENT_GROUPS:
-            starts = range(0, plan.group_incidents * INCIDENT_GROUPS, INCIDENT_GROUPS)
-            several = [
-                network.record(network.tested[at : at + INCIDENT_GROUPS], f"several{at}")
-                for at in starts
-                if at + INCIDENT_GROUPS <= len(network.tested)
-            ]
-            rows.append(_rates(network.name, groups, INCIDENT_GROUPS, fitted[:2], several, len(several)))
+        of_several, judged_of_several = plan.incidents.get(groups, (0, 0))
+        fitted = baselines_of(pool, groups, max(count, of_several))
+        rows.append(_rates(network.name, groups, 1, fitted[:count], tested, judged))
+        if of_several:
+            rows.append(_rates(network.name, groups, INCIDENT_GROUPS, fitted[:of_several], several, judged_of_several))
     return rows
 
 
@@ -50,7 +47,7 @@ def _rates(
     for number, baseline in enumerate(fitted):
         for turn in range(judged):
             at = (number * judged + turn) % len(tested)
-            results.append(analyze(tested[at], baseline, CONFIG))
+            results.append(analyze(tested[at], baseline, CONFIG, windows=False))
             row_numbers.append(number)
             column_numbers.append(at)
     p = np.array([[np.nan if row.p_value is None else row.p_value for row in r.metrics] for r in results])

@@ -19,7 +19,9 @@ class Plan:
         folds: held-out prompts of the real recordings.
         baselines: groups of a baseline → (disjoint baselines, clean recordings that each of them judges).
         pool, tested: groups that baselines are drawn from; groups that are judged. None is in both.
-        group_incidents: clean incidents of ten groups, judged by two baselines of 20 and two of 100.
+        incidents: groups of a baseline → (disjoint baselines, clean recordings of ten groups that each of them judges).
+            How far off a baseline is, is common to all that it judges: many baselines say more than many recordings.
+        simulated: baselines of each simulated setting.
         training_steps: of the character model.
         windows: planted spans of each kind and size.
         case_step: every how many-th damaged component is run.
@@ -31,7 +33,8 @@ class Plan:
     baselines: dict[int, tuple[int, int]]
     pool: int
     tested: int
-    group_incidents: int
+    incidents: dict[int, tuple[int, int]]
+    simulated: int
     training_steps: int
     windows: int
     case_step: int
@@ -44,7 +47,8 @@ FULL = Plan(
     baselines={5: (40, 15), 20: (10, 60), 100: (5, 150)},
     pool=500,
     tested=300,
-    group_incidents=15,
+    incidents={20: (24, 5), 100: (5, 12)},
+    simulated=100,
     training_steps=1500,
     windows=6,
     case_step=1,
@@ -56,7 +60,8 @@ QUICK = Plan(
     baselines={5: (4, 10), 20: (2, 20), 100: (1, 20)},
     pool=100,
     tested=40,
-    group_incidents=2,
+    incidents={20: (4, 2), 100: (1, 4)},
+    simulated=4,
     training_steps=60,
     windows=1,
     case_step=12,

@@ -67,7 +67,7 @@ def _effect(clean: MemoryRecording, broken: MemoryRecording, site: str) -> float
 
 
 def _outcome(case: Case, incident: MemoryRecording, baseline: Baseline) -> dict[str, Any]:
-    result = analyze(incident, baseline, CONFIG)
+    result = analyze(incident, baseline, CONFIG, windows=False)
     order = [row.site for row in result.metrics]
     own = next(row for row in result.metrics if row.site == f"L{case.layer}.{case.kind}")
     return {

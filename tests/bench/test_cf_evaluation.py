@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench import cf_quality
-from bench.cf_evaluation import kept_aside, plan, records, tables, text
+from bench.cf_evaluation import kept_aside, plan, records, simulation, tables, text
 from bench.cf_evaluation.comparators import NEIGHBOURS, RIDGE, SiteComparators, summaries
 from bench.cf_evaluation.damage import DAMAGES, damaged
 from bench.cf_evaluation.intervals import two_way_interval
@@ -175,3 +175,10 @@ def test_kept_aside_faults_are_not_run_unasked(monkeypatch: pytest.MonkeyPatch) 
     cf_quality.run_part("propagation", plan.QUICK, None, held_out=True)
     assert seen == [list(DAMAGES), list(kept_aside.DAMAGES)]
     assert not set(DAMAGES) & set(kept_aside.DAMAGES)
+
+
+def test_simulated_means_that_judge_themselves_look_too_regular() -> None:
+    found = simulation._rates(20, False, 0.3, baselines=6)
+    assert found["by_others"]["rate"] < 0.1  # 5 % and less; six baselines of forty recordings
+    assert found["by_all"]["rate"] > 2 * found["by_others"]["rate"]
+    assert 0 < found["by_all"]["error"] < 0.2

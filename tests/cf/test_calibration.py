@@ -69,7 +69,7 @@ def test_few_first_tokens_say_no_more_than_their_limit(samples: int, limit: floa
     once = [COLUMN[f"first.{name}"] for name in SEEN_ONCE]
     assert (far[..., once] == limit).all() if np.isfinite(limit) else (far[..., once] > FIRST_TOKEN_LIMIT).all()
     assert (np.delete(far, once, axis=-1) > FIRST_TOKEN_LIMIT).all()
-    assert (np.abs(found.held_out[..., once]) <= limit).all()
+    assert (np.abs(found.held_out.scores[..., once]) <= limit).all()
 
 
 def test_only_departures_from_what_the_models_expect_are_corrected() -> None:

@@ -22,11 +22,13 @@ import numpy.typing as npt
 from model_forensics.cf.combine import Statistic, Upstream, fit_statistic, fit_upstream
 from model_forensics.cf.features.table import COLUMN, COLUMNS, columns_of
 from model_forensics.cf.fitting import assign_folds
-from model_forensics.cf.grouping import group_weights
+from model_forensics.cf.grouping import group_weights, weighted_mean
+from model_forensics.cf.innovation import FOLDS
 from model_forensics.cf.maximum import MaximumNull, largest
 from model_forensics.cf.nulls import Null, Tail
 from model_forensics.cf.onset import OnsetNulls
 from model_forensics.cf.planes import Floats
+from model_forensics.cf.resampling import HeldOutScores
 from model_forensics.cf.shift import Shift
 from model_forensics.cf.standardise import Reference, groups_seen, refer, site_families
 
@@ -34,6 +36,10 @@ MINIMUM_GROUPS = 5
 GROUPS_FOR_SHIFTS = 19  # 1/(19 + 1) is the family-wise error that an onset may have
 INCIDENT_TAIL = 0.5  # share of benign values that teach the extrapolated tail
 RESAMPLES = 200
+# A resampled mean holds at most every how many-th group, so that those that are left judge it much as all judge a
+# recording. For shifts there is only one fold to draw from, and half of it leaves enough different draws.
+JUDGED_BY = 5
+SHIFTS_JUDGED_BY = 2 * FOLDS
 # Departures from what the channel models expect. A held-out group taught the models under which the others were
 # measured, and so moved the others away from itself; see `_without_own_pull`.
 EXPECTED = ("magnitude", "scale", "spread", "sign", "entropy")
@@ -98,18 +104,16 @@ class Calibration:
     incident: Tail | None
     onset: OnsetNulls | None
     shift: Shift
-    held_out: Floats = field(repr=False)  # [samples, sites, columns] normal scores of benign samples
-    numbers: npt.NDArray[np.int64] = field(repr=False)  # [samples] groups
+    held_out: HeldOutScores = field(repr=False)
     _resampled: dict[int, Calibration] = field(default_factory=dict, repr=False, compare=False)
 
     def for_groups(self, count: int) -> Calibration:
         """The calibration for recordings of `count` independent groups.
 
         A mean over groups has lighter tails than a single sample, so its null is resampled: means over as many benign
-        groups
-        (at most half of them), drawn without replacement, in the same unit scale.
+        groups (at most a fifth of them, for the others are what they are judged by), in the same unit scale.
         """
-        size = min(count, self.groups // 2)
+        size = min(count, self.groups // JUDGED_BY)
         if self.sites is None or size <= 1:
             return self
         if size not in self._resampled:
@@ -118,15 +122,9 @@ class Calibration:
 
     def _resample(self, size: int) -> Calibration:
         rng = np.random.default_rng(size)
-        members = [np.flatnonzero(self.numbers == group) for group in range(self.groups)]
-        # Held-out scores of all groups sum to about zero, so a subset's mean spreads by 1/m - 1/G, not by 1/m + 1/G.
-        spread = np.sqrt((1 / size - 1 / self.groups) * self.groups / (self.groups - 1))
-        draws: list[Scores] = []
-        shifts: list[Floats] = []
-        for _ in range(RESAMPLES):
-            chosen = [int(rng.choice(members[group])) for group in rng.choice(self.groups, size, replace=False)]
-            draws.append(self.judge.scores(_mean(self.held_out[chosen], np.ones((size, 1, 1))) / spread))
-            shifts.append(self.shift.held_out(self._shift_draw(size, rng)))
+        shift_size = min(size, max(1, self.groups // SHIFTS_JUDGED_BY))
+        draws = [self.judge.scores(self.held_out.draw(size, rng)) for _ in range(RESAMPLES)]
+        shifts = [self.shift.held_out(self.shift.draw(shift_size, rng)) for _ in range(RESAMPLES)]
         return replace(
             self,
             **_nulls(
@@ -139,17 +137,12 @@ class Calibration:
             ),
         )
 
-    def _shift_draw(self, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """One sample each of at most `size` groups, and at most a tenth of all: those that are left stand for all."""
-        chosen = rng.choice(self.groups, min(size, max(1, self.groups // 10)), replace=False)
-        return np.array([rng.choice(np.flatnonzero(self.numbers == group)) for group in chosen])
-
     def score(self, tables: Floats, tokens: Floats, profiles: Floats, groups: Sequence[str]) -> Scores:
         """Score a recording; its samples' normal scores are averaged inside each group, then over groups.
 
-        A mean over m independent groups spreads by √((1/m + 2/G) / (1 + 2/G)) of a single sample's and is scaled back
-        by that; G groups err twice, in the channel models and in the reference. Several samples of one group count as
-        one. Its null: `for_groups`.
+        A mean over m independent groups spreads by √((1/m + 1/G) / (1 + 1/G)) of a single sample's and is scaled back
+        by that; how far off the mean of G groups is shows once, because what the channel models get wrong moves the
+        reference as well. Several samples of one group count as one. Its null: `for_groups`.
 
         Args:
             tables: [samples, sites, columns].
@@ -159,25 +152,16 @@ class Calibration:
         """
         normal = self.judge.normal_scores(tables, tokens)
         numbers = site_families(groups)
-        weights = group_weights(numbers)[:, None, None]
+        weights = group_weights(numbers)
         measured = np.isfinite(normal)
-        mean = _mean(normal, weights)
+        mean = weighted_mean(normal, weights)
         seen = groups_seen(measured, numbers)
         reference = self.judge.reference.groups
         with np.errstate(divide="ignore"):
-            gain = np.sqrt((1 + 2 / reference) / (1 / np.maximum(seen, 1) + 2 / reference))
-        profile = _mean(profiles, weights)
+            gain = np.sqrt((1 + 1 / reference) / (1 / np.maximum(seen, 1) + 1 / reference))
+        profile = weighted_mean(profiles, weights)
         shift = self.shift.distance(profile, groups_seen(np.isfinite(profiles[..., :1]), numbers)[:, 0])
         return replace(self.judge.scores(mean * gain), shift=shift)
-
-
-def _mean(normal: Floats, weights: Floats) -> Floats:
-    """Weighted mean over samples of what was measured."""
-    measured = np.isfinite(normal)
-    total = (weights * measured).sum(axis=0)
-    summed = (weights * np.where(measured, normal, 0.0)).sum(axis=0)
-    result: Floats = np.divide(summed, total, out=np.full(summed.shape, np.nan), where=total > 0)
-    return result
 
 
 class _Nulls(TypedDict):
@@ -259,8 +243,8 @@ def _without_own_pull(scores: Floats, weights: Floats, share: float) -> Floats:
     opposite to that of the fold, at share / (1 − share) times its distance, and the fold seems farther away by the
     factor 1 / (1 − share) than it would if it had not taught the others' models: that much of the fold's mean is taken
     back. Measuring the others again without each fold would do the same at the price of a fit for every fold.
-    The models are shrunk and the departures not linear in what they learn, so the whole share would be too much: with
-    it, new recordings of two networks spread by 11 % more than held-out ones under five groups, by 2 % under twenty.
+    The models are shrunk and the departures not linear in what they learn, so the whole share would be too much:
+    `PRIOR_GROUPS` lessens it, the more the fewer groups there are.
 
     Args:
         weights: [samples] that count groups alike.
@@ -268,7 +252,7 @@ def _without_own_pull(scores: Floats, weights: Floats, share: float) -> Floats:
     """
     columns = [COLUMN[f"{kind}.{name}"] for kind in ("first", "later") for name in EXPECTED]
     result = scores.copy()
-    result[..., columns] -= share * _mean(scores[..., columns], weights[:, None, None])
+    result[..., columns] -= share * weighted_mean(scores[..., columns], weights)
     return result
 
 
@@ -298,8 +282,10 @@ def calibrate(
     reference = refer(tables, tokens, groups, families, floors)
     judge = _fit_judge(reference, limits, normal, families, methods)
     shift = Shift(profiles, groups)
+    own = np.nan_to_num(reference.groups) - 1  # degrees of freedom that a column's variance brings itself
+    held_out = HeldOutScores(normal, groups, np.maximum(np.nan_to_num(reference.degrees) - own, 0.0))
     if count < MINIMUM_GROUPS:
-        return Calibration(judge, count, None, {}, None, None, shift, normal, groups)
+        return Calibration(judge, count, None, {}, None, None, shift, held_out)
     folds = assign_folds(group_names)
     statistic = np.full(tables.shape[:2], np.nan)
     given = np.full(tables.shape[:2], np.nan)
@@ -313,10 +299,10 @@ def calibrate(
         for name, values in scores.methods.items():
             by_method[name][inside] = values
     if not np.isfinite(statistic).any():  # no site is in enough groups
-        return Calibration(judge, count, None, {}, None, None, shift, normal, groups)
+        return Calibration(judge, count, None, {}, None, None, shift, held_out)
     shifts = np.stack([shift.held_out(np.array([sample])) for sample in range(len(groups))])
     nulls = _nulls(statistic, given, shifts, by_method, group_weights(groups), count)
-    return Calibration(judge, count, **nulls, shift=shift, held_out=normal, numbers=groups)
+    return Calibration(judge, count, **nulls, shift=shift, held_out=held_out)
 
 
 def q_values(p: Floats) -> tuple[Floats, Floats]:

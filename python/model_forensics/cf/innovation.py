@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from model_forensics.cf.grouping import group_weights, weighted_mean
 from model_forensics.cf.planes import Floats, Layout
 from model_forensics.cf.sketch import SKETCH
 
@@ -24,6 +25,7 @@ STRENGTHS = (1.0, 5.0, 25.0, 125.0)  # of the ridge: as many groups' worth of to
 FOLDS = 5
 LEAST_SHRINKAGE = 0.1  # of the covariance towards its diagonal
 LEAST_VARIANCE = 1e-9  # of a bucket, in units of the site's mean token variance; below it nothing varies
+INTERCEPT = 1e3  # the regressor that does not vary: so large that the ridge hardly shrinks its coefficient
 STREAMS = ("embed", "resid")
 
 
@@ -43,7 +45,7 @@ class Innovations:
 
     Attributes:
         sources: [sites] the earlier sites that explain each one.
-        centre: [sites, SKETCH] mean sketch of benign tokens.
+        centre: [sites, SKETCH] mean sketch of benign groups; of them, innovations average to zero.
         own: [sites, SKETCH, SKETCH] whitening of a site's own sketch.
         given: [sites, MOST_SOURCES, SKETCH, SKETCH] whitened prediction from each of its sources; 0 beyond them.
     """
@@ -84,16 +86,14 @@ def fit_innovations(
         means: [samples, sites, SKETCH] mean sketches.
 
     Returns:
-        The maps fitted on all groups, and [samples, sites, SKETCH] innovations of each sample under maps whose
-        prediction never saw its group.
+        The maps fitted on all groups, and [samples, sites, SKETCH] innovations of each sample under maps, centre
+        included, that never saw its group; NaN where no other group has the site.
     """
-    stacked = np.concatenate(rows).astype(np.float64)
     group = np.repeat(groups, [len(part) for part in rows])
-    known = np.isfinite(stacked)
-    seen = known.sum(axis=0)
-    centre = np.divide(np.where(known, stacked, 0.0).sum(axis=0), seen, out=np.zeros(seen.shape), where=seen > 0)
-    stacked -= centre
-    samples = means - centre
+    centre, outside = _centres(means, groups)
+    centre = np.nan_to_num(centre)
+    stacked = np.concatenate(rows).astype(np.float64) - centre
+    samples = means - outside[groups % FOLDS]
     grouped = _Groups.of(group)
     own = np.zeros((len(layout), SKETCH, SKETCH), dtype=np.float32)
     given = np.zeros((len(layout), MOST_SOURCES, SKETCH, SKETCH), dtype=np.float32)
@@ -143,6 +143,18 @@ class _Groups(NamedTuple):
         return total / self.counts[:, None]
 
 
+def _centres(means: Floats, groups: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """[sites, SKETCH] mean sketch over groups, and [FOLDS, sites, SKETCH] over those outside each fold; NaN where none
+    has the site.
+
+    The same mean of the sketch and of its sources: so the innovations of the groups that a map was fitted on average to
+    zero, whatever the map, and those of others say how far these lie from all of them.
+    """
+    weights = group_weights(groups)
+    outside = [weighted_mean(means, weights * (groups % FOLDS != fold)) for fold in range(FOLDS)]
+    return weighted_mean(means, weights), np.stack(outside)
+
+
 def _fit_site(
     tokens: Floats,
     samples: Floats,
@@ -160,18 +172,19 @@ def _fit_site(
     # With fewer tokens than columns, what ridge regression finds is a combination of tokens; their products decide it.
     of_tokens = 0 < len(target) < columns
     if of_tokens:
-        regressors, of_samples = _products(design, design), _products(of_samples, design)
+        regressors, of_samples = _products(design, design) + INTERCEPT**2, _products(of_samples, design)
     else:
-        regressors, of_samples = design.reshape(len(target), columns), of_samples.reshape(len(samples), columns)
-    final, by_fold = _predictions(regressors, target, groups, of_tokens=of_tokens)
-    whitenings = _whitenings(target - _times_own(regressors, by_fold, groups.token_folds), groups)
+        regressors = np.column_stack([design.reshape(len(target), columns), np.full(len(target), INTERCEPT)])
+        of_samples = np.column_stack([of_samples.reshape(len(samples), columns), np.zeros(len(samples))])
+    maps = _predictions(regressors, target, groups, of_tokens=of_tokens)
     # A sample is whitened, too, by what its fold did not teach: values look smaller to a covariance that knows them.
+    whitenings = _whitenings(target, regressors, maps, groups)
     own_fold = sample_group % FOLDS
-    left = samples[:, site] - _times_own(of_samples, by_fold, own_fold)
-    held_out = _times_own(left, whitenings, own_fold)
-    prediction = final @ whitenings[-1]
-    if of_tokens:
-        prediction = (design.transpose(1, 2, 0) @ prediction).reshape(columns, SKETCH)
+    held_out = _times_own(samples[:, site] - _times_own(of_samples, maps, own_fold), whitenings, own_fold)
+    prediction = maps[-1] @ whitenings[-1]
+    prediction = (
+        (design.transpose(1, 2, 0) @ prediction).reshape(columns, SKETCH) if of_tokens else prediction[:columns]
+    )
     return whitenings[-1].astype(np.float32), prediction.astype(np.float32), held_out
 
 
@@ -190,9 +203,9 @@ def _times_own(rows: Floats, matrices: Floats, fold: npt.NDArray[np.int64]) -> F
     return result
 
 
-def _predictions(design: Floats, target: Floats, groups: _Groups, *, of_tokens: bool = False) -> tuple[Floats, Floats]:
-    """Ridge coefficients from all groups, and from those outside each fold; the strength that predicts held-out
-    groups' means best.
+def _predictions(design: Floats, target: Floats, groups: _Groups, *, of_tokens: bool = False) -> Floats:
+    """[FOLDS + 1, columns, SKETCH] ridge coefficients from the groups outside each fold and, last, from all, of the
+    strength that predicts held-out groups' means best.
 
     Args:
         of_tokens: `design` holds products of tokens, [tokens, tokens], and the coefficients are those of tokens (the
@@ -200,7 +213,7 @@ def _predictions(design: Floats, target: Floats, groups: _Groups, *, of_tokens: 
     """
     count = groups.numbers.size
     if not design.shape[1] or count < 2:
-        return np.zeros((design.shape[1], SKETCH)), np.zeros((FOLDS, design.shape[1], SKETCH))
+        return np.zeros((FOLDS + 1, design.shape[1], SKETCH))
     fold = groups.token_folds
     if of_tokens:
         outside = (fold != np.arange(FOLDS)[:, None]).astype(np.float64)
@@ -221,7 +234,8 @@ def _predictions(design: Floats, target: Floats, groups: _Groups, *, of_tokens: 
     ridge = STRENGTHS[int(np.argmin(errors))] * identity
     final = np.linalg.solve(gram + ridge, cross)
     by_fold = np.linalg.solve(outside_grams + ridge, outside_crosses)
-    return final.astype(np.float64, copy=False), by_fold.astype(np.float64, copy=False)
+    result: Floats = np.concatenate([by_fold, final[None]])
+    return result
 
 
 def _by_fold(rows: Floats, fold: npt.NDArray[np.int64]) -> Floats:
@@ -233,20 +247,25 @@ def _by_fold(rows: Floats, fold: npt.NDArray[np.int64]) -> Floats:
     return result
 
 
-def _whitenings(residual: Floats, groups: _Groups) -> Floats:
-    """[FOLDS + 1, SKETCH, SKETCH]: inverse roots of the shrunk covariance of tokens inside groups, from the groups
-    outside each fold and, last, from all."""
-    if not len(residual):
-        return np.zeros((FOLDS + 1, SKETCH, SKETCH))
+def _scatter(residual: Floats, groups: _Groups) -> tuple[Floats, int]:
+    """[SKETCH, SKETCH] sums of squares and products inside groups, and their degrees of freedom."""
     alone = len(residual) == groups.counts.size  # one token a group: only the groups' own spread is known
     inside = residual - (residual.mean(axis=0) if alone else groups.means(residual)[groups.position])
-    fold = groups.token_folds
-    own = np.stack([inside[fold == part].T @ inside[fold == part] for part in range(FOLDS)])
-    total = own.sum(axis=0)
-    sums = np.concatenate([total - own, total[None]])
-    members = len(inside) - np.append(np.bincount(fold, minlength=FOLDS), 0)
-    means = 1 if alone else groups.counts.size - np.append(np.bincount(groups.folds, minlength=FOLDS), 0)
-    free = members - means
+    return inside.T @ inside, len(residual) - (1 if alone else groups.counts.size)
+
+
+def _whitenings(target: Floats, design: Floats, maps: Floats, groups: _Groups) -> Floats:
+    """[FOLDS + 1, SKETCH, SKETCH]: inverse roots of the shrunk covariance, of tokens inside groups, of what each map
+    leaves of the groups that it was fitted on.
+
+    What others' maps leave of them would not do: those maps know the fold that this one is to know nothing of.
+    """
+    sums, free = np.zeros((FOLDS + 1, SKETCH, SKETCH)), np.zeros(FOLDS + 1)
+    for fold in range(FOLDS + 1):
+        members = groups.token_folds != fold
+        if members.any():
+            left = target[members] - design[members] @ maps[fold]
+            sums[fold], free[fold] = _scatter(left, groups.some(members))
     free = np.maximum(free, 1)
     covariance = sums / free[:, None, None]
     shrinkage = np.minimum(1.0, LEAST_SHRINKAGE + SKETCH / (SKETCH + free))[:, None, None]

@@ -12,8 +12,8 @@ from model_forensics.cf.planes import Floats
 from model_forensics.types import Onset
 
 FAMILY_WISE_ERROR = 0.05
-# Of that error. The null of shifts is cross-fitted to first order only: on clean recordings of ten prompts a nominal
-# 1 % was up to 11 % (docs/forensics.md), so its share is small.
+# Of that error. The null of shifts is the less sure one, where sites are linear functions of narrow sources, and a
+# large share gains little (docs/forensics.md): what shifts see, they see with very small p-values.
 GIVEN_SHARE, SHIFT_SHARE = 0.9, 0.1
 SMALLEST_P = 1e-300  # keeps sigma finite
 LOG_OF_ZERO = -1000.0  # below the logarithm of every positive float64, and finite when standardised
