@@ -105,7 +105,7 @@ def test_induction_is_a_head_that_looks_back_and_one_that_looks_after(learned):
 
 @pytest.mark.slow
 def test_the_heads_of_both_layers_are_the_circuit_and_the_mlps_are_not(learned):
-    """By what the intact model loses without them. Heads of a layer stand in for one another: alone, most are no loss."""
+    """By what the intact model loses without them. Heads of a layer stand in for one another."""
     intact, *_ = learned
     ids, _ = repeated(256, torch.Generator().manual_seed(7))
 
