@@ -11,7 +11,6 @@ from mechanisms import MECHANISMS, TOTAL, damage, induction, repeated, sequences
 
 from model_forensics.cca import find_fix_set, validate_fix
 from model_forensics.config import CausalConfig
-from model_forensics.failure import Failure
 from model_forensics.models import Model, hooks
 from model_forensics.types import Intervention
 
@@ -29,9 +28,7 @@ def calls_of(ids):
 def search(planting, intact, broken, ids, mechanism, config=PATCHES):
     """The result of a search, after a look at what it could have got wrong: there are components outside the mechanism
     to choose from, each a candidate, and all of them together are no repair."""
-    healthy = planting.record(intact, calls_of(ids), name="healthy", sites=[])
-    incident = planting.record(broken, calls_of(ids), name="inc", failure=Failure.token(), sites=[])
-    incident = planting.with_answers(incident, healthy)
+    incident, _ = planting.compared(intact, broken, calls_of(ids))
     given = {"config": config, "donor_model": Model.wrap(intact)}
     result = find_fix_set(Model.wrap(broken), incident, **given)
     assert result.fix_set is not None
