@@ -162,6 +162,15 @@ def with_answers(incident: MemoryRecording, healthy: MemoryRecording) -> MemoryR
     return incident
 
 
+def compared(
+    intact: torch.nn.Module | Model, broken: torch.nn.Module | Model, calls: Sequence[dict[str, npt.NDArray[Any]]]
+) -> tuple[MemoryRecording, MemoryRecording]:
+    """The incident of a broken model whose right answers are the intact one's, and the healthy run; no sites."""
+    healthy = record(intact, calls, name="healthy", sites=[])
+    incident = record(broken, calls, name="inc", failure=Failure.token(), sites=[])
+    return with_answers(incident, healthy), healthy
+
+
 @dataclass
 class Planted:
     """An incident of a model with one damaged component, and last week's healthy run of the same requests."""
@@ -176,7 +185,7 @@ class Planted:
 @pytest.fixture(scope="session")
 def planting() -> SimpleNamespace:
     """The helpers of this file, for tests that build their own incident."""
-    helpers = (tiny_gpt2, damaged_copy, batches, record, with_answers)
+    helpers = (tiny_gpt2, damaged_copy, batches, record, with_answers, compared)
     return SimpleNamespace(VOCABULARY=VOCABULARY, **{helper.__name__: helper for helper in helpers})
 
 

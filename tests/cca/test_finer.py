@@ -10,7 +10,6 @@ from mechanisms import LENGTH, MECHANISMS, damage, sequences
 
 from model_forensics.cca import find_fix_set, validate_fix
 from model_forensics.config import CausalConfig
-from model_forensics.failure import Failure
 from model_forensics.models import Model
 from model_forensics.types import Intervention
 
@@ -18,10 +17,9 @@ PATCHES = CausalConfig(intervention_types=("patch",))
 
 
 def search(planting, intact, broken, calls, **changes):
-    healthy = planting.record(intact, calls, name="healthy", sites=[])
-    incident = planting.record(broken, calls, name="inc", failure=Failure.token(), sites=[])
+    incident, healthy = planting.compared(intact, broken, calls)
     given = {"config": PATCHES, "donor_model": Model.wrap(intact), "benign": [healthy], **changes}
-    return find_fix_set(Model.wrap(broken), planting.with_answers(incident, healthy), **given)
+    return find_fix_set(Model.wrap(broken), incident, **given)
 
 
 def test_the_head_and_the_position_of_a_known_mechanism(planting):
@@ -77,9 +75,7 @@ def test_a_patch_at_the_scored_position_alone_is_no_cause(planting):
     damage(broken, "L0.mlp")
     ids = sequences(reverse, 12, seed=2).numpy()
     calls = [{"input_ids": ids, "attention_mask": ids * 0 + 1}]
-    healthy = planting.record(intact, calls, name="healthy", sites=[])
-    incident = planting.record(broken, calls, name="inc", failure=Failure.token(), sites=[])
-    planting.with_answers(incident, healthy)
+    incident, _ = planting.compared(intact, broken, calls)
     given = {"config": PATCHES, "donor_model": Model.wrap(intact)}
     found = find_fix_set(Model.wrap(broken), incident, **given).fix_set
     for positions, label in (((-1,), "workaround"), ((LENGTH - 1,), "workaround"), (None, "cause")):

@@ -98,6 +98,20 @@ def test_the_own_difference_is_of_the_padded_row_against_the_row_alone(planting,
         assert allowed == pytest.approx(2e-3, rel=0.01) if padded else allowed < 1e-5
 
 
+def test_nan_that_only_padding_brings_excuses_no_difference(planting):
+    """Alone, without padding, the row is finite; as recorded it is not. That is no rounding, and allows nothing."""
+    module = make("llama")
+    inner = module.lm_head.forward
+    module.lm_head.forward = lambda x: inner(x) * (float("nan") if x.shape[1] == 8 else 1.0)
+    model = Model.wrap(module)
+    mask = np.ones((2, 8), np.int64)
+    mask[1, -3:] = 0
+    call = {"input_ids": np.arange(1, 17).reshape(2, 8), "attention_mask": mask}
+    recording = planting.record(model, [call], name="inc", failure=Failure.nonfinite(), sites=[])
+    plain = PlainRuns(model, Calls(recording, "cpu"), -1)
+    assert plain.allowed(Job(0, 1, {}), float("inf"), 2) == 5e-6
+
+
 def test_only_the_padding_behind_a_row_is_left_out():
     mask = torch.tensor([[0, 1, 1, 0, 0]], dtype=torch.bool)
     inputs = {"input_ids": torch.arange(5)[None], "attention_mask": mask.long(), "cache_position": torch.arange(5)}

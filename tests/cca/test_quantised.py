@@ -12,7 +12,6 @@ from model_forensics.cca.batched import BatchedRunner
 from model_forensics.cca.jobs import relative_error
 from model_forensics.config import CausalConfig
 from model_forensics.errors import ModelError
-from model_forensics.failure import Failure
 from model_forensics.models import Model
 from tests.cca.families import make
 from tests.cca.test_shortcut import calls_of, random_jobs, run_all
@@ -60,10 +59,8 @@ def planted(planting, quantise):
     with torch.no_grad():
         weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * weight.std() * 3)
     models = [Model.wrap(quantise(module)) for module in (intact, broken)]
-    calls = planting.batches(9, side="left")
-    healthy = planting.record(models[0], calls, name="healthy", sites=[])
-    incident = planting.record(models[1], calls, name="inc", failure=Failure.token(), sites=[])
-    return *models, planting.with_answers(incident, healthy)
+    incident, _ = planting.compared(*models, planting.batches(9, side="left"))
+    return *models, incident
 
 
 @pytest.mark.parametrize("quantise", [by_hand, torchao_weights])

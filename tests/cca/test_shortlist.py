@@ -61,12 +61,11 @@ def test_what_flows_through_queries_alone_is_found_all_the_same(planting):
     damage(broken, "L0.mlp")
     ids = sequences(REVERSE, 12, seed=2).numpy()
     calls = [{"input_ids": ids, "attention_mask": ids * 0 + 1}]
-    healthy = planting.record(intact, calls, name="healthy", sites=[])
-    incident = planting.record(broken, calls, name="inc", failure=Failure.token(), sites=[])
+    incident, _ = planting.compared(intact, broken, calls)
     config = CausalConfig(intervention_types=("patch",), max_pool_sites=1)
     result = find_fix_set(
         Model.wrap(broken),
-        planting.with_answers(incident, healthy),
+        incident,
         config=config,
         donor_model=Model.wrap(intact),
         ranking=["L0.attn"],

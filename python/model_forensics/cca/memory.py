@@ -138,12 +138,13 @@ def bytes_per_token(model: Model, tokens: int) -> int:
     """An upper estimate of what one token of one row takes while a block runs, in bytes.
 
     The residual stream three times (state, norm, branch), four tensors of the widest layer (an MLP's activation is
-    computed in steps), keys and values, and two rows of attention scores for each head.
+    computed in steps), keys and values, and for each head two rows of attention scores, half as long again where rows
+    are run as one (`models.folding`).
     """
     size = torch.empty(0, dtype=model.dtype or torch.float32).element_size()
     width = model.sites.width or 0
     widest = max((max(weight.shape) for weight in _block_weights(model)), default=width)
-    return size * (5 * width + 4 * widest) + 4 * 2 * (model.sites.heads or 1) * tokens
+    return size * (5 * width + 4 * widest) + 4 * 3 * (model.sites.heads or 1) * tokens
 
 
 def logit_bytes(model: Model) -> int:

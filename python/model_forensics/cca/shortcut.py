@@ -149,8 +149,8 @@ class Shortcut:
             stop = router.scored(row) + 1
             start = max(stop // 2, stop - PROVEN_TOKENS)
             self.rows_from_middle += 2
-            found, _ = self._walk(base, [Route(row, start, stop, entry=0)] * 2)  # two, for rows that are run as one
-            error = relative_error(found, base_logits(base, row))
+            found = self._walk(base, [Route(row, start, stop, entry=0)] * 2)  # two, for rows that are run as one
+            error = max(relative_error(logits, base_logits(base, row)) for logits in found)
             if error > self._plain.allowed(Job(call, row, {}), error, base.rows):
                 return f"a run from token {start} on departs from the whole run by {error:.3g} of the largest logit"
         return None

@@ -18,6 +18,8 @@ apart, 15 ms folded to 128 or 256 tokens; 130 ms for 128 rows of 4 tokens apart,
 def best_fold(rows: int, tokens: int, earlier: int) -> int:
     """How many rows make one, a divisor of `rows`: k · n queries share one copy, and each sees k · n keys instead of n.
 
+    k · n is at most P / 2, so that scores of attention, where it keeps them, are at most half as many again.
+
     Args:
         tokens, earlier: n and P, tokens of a row and those before them that all rows share.
     """
@@ -25,7 +27,8 @@ def best_fold(rows: int, tokens: int, earlier: int) -> int:
     def cost(fold: int) -> float:
         return COPY_COST * earlier / (fold * tokens) + fold * tokens
 
-    return min((fold for fold in range(1, rows + 1) if rows % fold == 0), key=cost)
+    most = max(1, min(rows, earlier // (2 * tokens)))
+    return min((fold for fold in range(1, most + 1) if rows % fold == 0), key=cost)
 
 
 def causal_mask(tokens: int, earlier: int, device: torch.device) -> Tensor:

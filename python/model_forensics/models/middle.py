@@ -86,7 +86,7 @@ class Selection:
     rows: Tensor
     start: int
     stop: int
-    _kept: dict[tuple[int, int], Any] = field(default_factory=dict)
+    _kept: dict[tuple[object, ...], Any] = field(default_factory=dict)
 
     @cached_property
     def single(self) -> bool:
@@ -112,7 +112,7 @@ class Selection:
             return value[row : row + 1]
         return value.index_select(0, self.rows.to(value.device))
 
-    def once(self, key: tuple[int, int], make: Any) -> Any:
+    def once(self, key: tuple[object, ...], make: Any) -> Any:
         """What `make()` gives, made once: all blocks share their masks and position embeddings."""
         if key not in self._kept:
             self._kept[key] = make()
@@ -189,7 +189,8 @@ class BaseRun:
         if name in _CACHES:
             return past
         if name == "attention_mask":
-            return chosen.once((id(value), fold), lambda: _mask(value, chosen, self.states[2 * layer].device, fold))
+            device = self.states[2 * layer].device  # of no mask, one is made for each device
+            return chosen.once((id(value), fold, device), lambda: _mask(value, chosen, device, fold))
         if name in _TOKEN_AXIS and value is not None:
             return chosen.once((id(value), fold), lambda: _tokens(value, _TOKEN_AXIS[name], chosen, fold))
         return value
