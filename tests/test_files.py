@@ -176,10 +176,21 @@ def test_header_with_too_many_tensors(tmp_path: Path) -> None:
 def test_unaligned_tensors_are_readable(tmp_path: Path) -> None:
     text = json.dumps({"a": entry(0, 1), "b": entry(1, 9, [1], "F64")}).encode()
     (tmp_path / "a").write_bytes(len(text).to_bytes(8, "little") + text + b"\1" + np.array(2.5).tobytes())
-    value = open_safetensors(tmp_path / "a").array("b")
+    opened = open_safetensors(tmp_path / "a")
+    value = opened.array("b")
     assert value.flags.aligned
     assert not value.flags.writeable
     assert value[0] == 2.5
+    assert opened.joined([("b", 0, 1), ("b", 0, 1)]).tolist() == [2.5, 2.5]
+
+
+def test_rows_of_several_tensors_are_joined(tmp_path: Path) -> None:
+    tensors = {"a": np.arange(6.0).reshape(3, 2), "b": np.arange(6.0, 8.0), "none": np.zeros((0, 4))}
+    write_safetensors(tmp_path / "a", tensors)
+    opened = open_safetensors(tmp_path / "a")
+    assert opened.joined([("b", 1, 2), ("none", 0, 0), ("a", 1, 3), ("a", 0, 0)]).tolist() == [7, 2, 3, 4, 5]
+    with pytest.raises(BundleFormatError, match="missing"):
+        opened.joined([("a", 0, 1), ("c", 0, 1)])
 
 
 def test_many_open_files(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from scipy import stats
 
 from model_forensics.bundle import MemoryRecording
 from model_forensics.cf import analyze, fit_baseline, fitting, moments
+from model_forensics.cf.features import codelength
 from model_forensics.cf.features.codelength import code
 from model_forensics.cf.features.shape import shape_columns
 from model_forensics.cf.integrity import IntegrityCounts
@@ -136,6 +137,21 @@ def test_zeros_and_what_is_not_finite_are_left_out() -> None:
         assert told[site]["distinct_fraction"] == pytest.approx(
             np.unique(everything.view(np.uint32)).size / everything.size
         )
+
+
+def test_bits_of_the_adaptive_code_are_those_of_its_predictions_however_many_there_are() -> None:
+    symbols = [3, 3, 0, 31, 3]
+    seen = np.zeros(moments.LEVELS)
+    bits = 0.0
+    for number, symbol in enumerate(symbols):
+        bits -= np.log2((seen[symbol] + 0.5) / (number + 0.5 * moments.LEVELS))
+        seen[symbol] += 1
+    few = np.bincount(symbols, minlength=moments.LEVELS)[None]
+    many = np.full((1, moments.LEVELS), codelength.COUNTED)  # beyond what is looked up
+    assert codelength._adaptive_bits(few)[0] == pytest.approx(bits)
+    np.testing.assert_array_equal(
+        codelength._adaptive_bits(np.concatenate([few, many]))[:1], codelength._adaptive_bits(few)
+    )
 
 
 @pytest.mark.parametrize("sites", [2, 40])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -21,32 +20,6 @@ Integers = npt.NDArray[np.int64]
 Shape = tuple[int, int]  # (rows, features)
 Bounds = tuple[int, int]  # [start, stop) along the first axis of a tensor
 _LARGEST = int(np.iinfo(np.int64).max)
-
-
-@dataclass
-class _Pieces:
-    """Rows of tensors of one file and dtype, one a site.
-
-    Attributes:
-        sites: whose values or indices these are.
-        rows: (tensor, start, stop).
-        starts: [sites + 1] where each one's items begin, when all are joined.
-    """
-
-    sites: list[SiteEntry] = field(default_factory=list)
-    rows: list[tuple[str, int, int]] = field(default_factory=list)
-    starts: list[int] = field(default_factory=lambda: [0])
-
-    def add(self, site: SiteEntry, tensor: str, start: int, stop: int, items: int) -> None:
-        self.sites.append(site)
-        self.rows.append((tensor, start, stop))
-        self.starts.append(self.starts[-1] + items)
-
-    def cut(self, joined: npt.NDArray[Any]) -> Iterator[tuple[SiteEntry, npt.NDArray[Any]]]:
-        """Each site with its items."""
-        joined.flags.writeable = False
-        for site, (start, stop) in zip(self.sites, pairwise(self.starts), strict=True):
-            yield site, joined[start:stop]
 
 
 def read_together(
@@ -69,14 +42,14 @@ def read_together(
         rows = [shared if site.rows is None else own[site.rows] for site in members]
         shapes = [(stop - start, site.features) for site, (start, stop) in zip(members, rows, strict=True)]
         if dense:
-            joined = _widened(shards[file].joined(_parts(names, rows)), dtype)
-            pieces = _cut(joined, [height * width for height, width in shapes])
+            joined = shards[file].joined(_parts(names, rows))
+            pieces = _cut(_widened(joined, dtype), [height * width for height, width in shapes])
             found.update((name, piece.reshape(shape)) for name, piece, shape in zip(names, pieces, shapes, strict=True))
         else:
             bounds = [entries[site.entries] for site in members if site.entries is not None]
-            joined = _widened(shards[file].joined(_parts([f"{name}/values" for name in names], bounds)), dtype)
+            joined = shards[file].joined(_parts([f"{name}/values" for name in names], bounds))
+            pieces = _cut(_widened(joined, dtype), [stop - start for start, stop in bounds])
             places = _places(shards[file], names, bounds, shapes, sample)
-            pieces = _cut(joined, [stop - start for start, stop in bounds])
             found.update(zip(names, map(Sparse, pieces, places, shapes), strict=True))
     return found
 
@@ -131,7 +104,7 @@ def refuse_bad_indices(
     Raises:
         BundleFormatError: they do not; it names the first such site.
     """
-    begins = np.append(0, np.cumsum(counts))
+    begins = np.append(0, np.cumsum(counts, dtype=np.int64))
     largest = np.array([min(rows * features - 1, _LARGEST) for rows, features in shapes], np.int64)
     filled = np.flatnonzero(begins[1:] > begins[:-1])
     outside = (indices[begins[filled]] < 0) | (indices[begins[filled + 1] - 1] > largest[filled])

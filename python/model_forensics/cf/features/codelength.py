@@ -74,6 +74,6 @@ def _adaptive_bits(counts: Integers) -> Floats:
 
 @cache
 def _log_gammas() -> Floats:
-    """[COUNTED] log Γ(n + ½): looking it up takes a tenth of the time."""
+    """[COUNTED] log Γ(n + ½), computed once for all sites and samples."""
     result: Floats = gammaln(np.arange(COUNTED) + HALF)
     return result
