@@ -122,8 +122,10 @@ def test_a_donor_with_another_answer_is_never_a_cause(plant, planting):
         planted, incident=incident, benign=[], contrast=contrast, config=CausalConfig(intervention_types=("patch",))
     )
     found = [result.fix_set, *result.alternatives, *result.workarounds, result.best_effect]
+    assert any(fix.label == "answer_copied" for fix in filter(None, found))
     for fix in filter(None, found):
-        assert fix.label == "workaround"
+        assert fix.label != "cause"
+        assert fix.copy_check.upstream_flip_rate is None
         assert fix.interventions[0].donor.kind == "contrast"
         assert not fix.interventions[0].donor.same_input
 
@@ -302,7 +304,7 @@ def test_validation_refuses_another_experiment(plant):
     assert measured.label == "workaround"
 
 
-@pytest.mark.parametrize("site", ["embed", "L1.resid", "final_norm", "logits"])
+@pytest.mark.parametrize("site", ["L1.resid", "final_norm", "logits"])
 def test_a_cut_through_the_whole_model_is_not_validated(plant, site):
     """Copied from a healthy run it always works and explains nothing."""
     planted = plant(1, "mlp")
@@ -310,6 +312,37 @@ def test_a_cut_through_the_whole_model_is_not_validated(plant, site):
     cut = fix.model_copy(update={"interventions": (fix.interventions[0].model_copy(update={"site": site}),)})
     with pytest.raises(InterventionError, match="cut through"):
         validate_fix(planted.broken, planted.incident, cut, config=CONFIG, donor_model=planted.intact)
+
+
+def test_the_embedding_is_a_candidate_of_a_reference_model_alone(plant, planting):
+    """Any other replacement of it would make another input of the sample."""
+    planted = plant(1, "mlp")
+    broken = copy.deepcopy(planted.intact.module)
+    with torch.no_grad():
+        broken.transformer.wpe.weight.normal_(std=2.0, generator=torch.Generator().manual_seed(1))
+    incident = planting.record(broken, planted.incident.calls, name="inc", failure=Failure.token())
+    incident = planting.with_answers(incident, planted.benign[0])
+    given = {"model": Model.wrap(broken), "incident": incident}
+    found = find(planted, donor_model=planted.intact, **given)
+    assert str(found.fix_set) == "patch embed"
+    assert found.fix_set.label == "cause"
+    recorded = find(planted, **given)
+    assert "embed" not in recorded.spent.pool
+    embed = found.fix_set.interventions[0]
+    for wrong, donor_model in (
+        (embed.model_copy(update={"donor": None}), None),
+        (embed.model_copy(update={"kind": "zero", "donor": None}), planted.intact),
+    ):
+        fix = found.fix_set.model_copy(update={"interventions": (wrong,)})
+        with pytest.raises(InterventionError, match="cut through"):
+            validate_fix(
+                Model.wrap(broken),
+                incident,
+                fix,
+                config=CONFIG,
+                benign=planted.benign,
+                donor_model=donor_model,
+            )
 
 
 def test_running_out_of_time_keeps_what_was_found(plant, monkeypatch):

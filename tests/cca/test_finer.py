@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from mechanisms import LENGTH, MECHANISMS, damage, sequences
+from mechanisms import LENGTH, MECHANISMS, SIZE, damage, sequences
 
 from model_forensics.cca import find_fix_set, validate_fix
 from model_forensics.config import CausalConfig
@@ -23,10 +23,12 @@ def search(planting, intact, broken, calls, **changes):
 
 
 def test_the_head_and_the_position_of_a_known_mechanism(planting):
-    """Wrong token embeddings reach the answer through one head, read at the last position."""
+    """One head fetches the wrong value for the answer, which is read at the last position."""
     reverse = MECHANISMS[0]
     intact, broken = reverse.build(0), reverse.build(1)
-    damage(broken, "embed")
+    with torch.no_grad():
+        value = broken.h[1].attn.v.weight
+        value[:SIZE] = value[:SIZE].roll(1, 0)
     ids = sequences(reverse, 16, seed=2).numpy()
     result = search(planting, intact, broken, [{"input_ids": ids, "attention_mask": ids * 0 + 1}])
     assert str(result.fix_set) == "patch L1.attn"
@@ -69,16 +71,16 @@ def test_a_damaged_output_projection_has_no_finer_part(plant, kind):
 
 
 def test_a_patch_at_the_scored_position_alone_is_no_cause(planting):
-    """The last MLP at the last token brings the answer along, whatever is broken before it."""
+    """It brings the answer along, whatever is broken before it; even where the component is the damaged one."""
     reverse = MECHANISMS[0]
     intact, broken = reverse.build(0), reverse.build(1)
-    damage(broken, "L0.mlp")
+    damage(broken, "L1.attn")
     ids = sequences(reverse, 12, seed=2).numpy()
     calls = [{"input_ids": ids, "attention_mask": ids * 0 + 1}]
     incident, _ = planting.compared(intact, broken, calls)
     given = {"config": PATCHES, "donor_model": Model.wrap(intact)}
     found = find_fix_set(Model.wrap(broken), incident, **given).fix_set
-    for positions, label in (((-1,), "workaround"), ((LENGTH - 1,), "workaround"), (None, "cause")):
+    for positions, label in (((-1,), "answer_copied"), ((LENGTH - 1,), "answer_copied"), (None, "cause")):
         late = (Intervention(site="L1.attn", kind="patch", positions=positions),)
         measured = validate_fix(Model.wrap(broken), incident, found.model_copy(update={"interventions": late}), **given)
         assert measured.flip_rate == 1.0

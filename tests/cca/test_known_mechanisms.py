@@ -58,7 +58,10 @@ def test_the_weights_compute_what_they_should(mechanism):
 @pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: mechanism.name)
 @pytest.mark.parametrize("where", ["first", "second", "both", "embed"])
 def test_the_fix_set_lies_in_the_mechanism(planting, mechanism, where):
-    """The noise differs between the two models too, so that every component is a candidate."""
+    """The noise differs between the two models too, so that every component is a candidate.
+
+    What comes after a damaged part carries the whole answer and repairs it as well: it is told apart as a copy.
+    """
     intact, broken = mechanism.build(0), mechanism.build(1)
     damaged = {"first": mechanism.sites[:1], "second": mechanism.sites[1:], "both": mechanism.sites}.get(
         where, ["embed"]
@@ -67,12 +70,17 @@ def test_the_fix_set_lies_in_the_mechanism(planting, mechanism, where):
         damage(broken, site)
     result = search(planting, intact, broken, sequences(mechanism, 12, seed=2), mechanism.sites)
     assert result.replay.failing >= 3
-    assert len(result.spent.pool) == 4
+    assert len(result.spent.pool) == 4 + (where == "embed")
     fix = result.fix_set
     assert fix.label == "cause"
-    assert sites_of(fix) <= set(mechanism.sites)
-    if len(damaged) == 1 and where != "embed":  # what comes after it carries the whole answer, and is as good
-        assert set(damaged) in [sites_of(one) for one in (fix, *result.alternatives)]
+    if where == "both":  # the second carries the whole answer, so it hides the first, and is damaged itself
+        assert sites_of(fix) <= set(damaged)
+        return
+    assert sites_of(fix) == set(damaged)
+    assert result.alternatives == ()
+    for other in result.workarounds:
+        assert other.label == "answer_copied"
+        assert other.copy_check.upstream_flip_rate == 1.0
 
 
 @pytest.fixture(scope="module")

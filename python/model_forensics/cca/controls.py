@@ -1,4 +1,4 @@
-"""What could make a set look like a repair without being one: copied answers, chance, effects that do not run back."""
+"""What a fix set is held against: sets that resemble it, and its effect run backwards."""
 
 from __future__ import annotations
 
@@ -13,80 +13,13 @@ from model_forensics.cca.executor import Executor, Members
 from model_forensics.cca.jobs import Job, Replacement
 from model_forensics.cca.pool import Candidate, component_of
 from model_forensics.cca.prepare import Prepared
-from model_forensics.cca.replay import Case
 from model_forensics.models import Model
-from model_forensics.types import CopyCheck, Reversal, Shams
+from model_forensics.types import Reversal, Shams
 
-MIN_COPY_CHECKS = 2
-"""With one check, a set that answers at random among few classes would be taken for a copy."""
 SHAM_SETS = 20
 SHAM_DRAWS = 400
 SHAM_LAYERS = 2
 SHAM_BITS = 2.0
-
-
-def copies(check: CopyCheck | None) -> bool:
-    """Whether a set reproduced its donor's answer in every check, of at least two."""
-    return check is not None and check.checks >= MIN_COPY_CHECKS and check.copied == check.checks
-
-
-def copy_check(executor: Executor, members: Members, cases: Sequence[int]) -> CopyCheck | None:
-    """Run the set with another sample's donor activations; see `CopyCheck`.
-
-    One check a case: the next sample of the incident, in its order, of as many tokens, whose donor answered neither
-    what this sample's donor did nor what the failed run did. None where the set holds no patch or no check is possible.
-    """
-    pool = [executor.pool[i] for i in members]
-    if executor.sources.patch is None or not any(one.intervention.kind == "patch" for one in pool):
-        return None
-    jobs, answers = [], []
-    for number in cases:
-        other = _other_answer(executor, pool, executor.cases[number])
-        if other is not None:
-            place, answer = other
-            jobs.append(_borrowed(executor, pool, executor.cases[number], place))
-            answers.append(answer)
-    if not jobs:
-        return None
-    outputs = run_all(executor.runner, jobs)
-    copied = sum(
-        bool(np.isfinite(logits).all()) and int(np.argmax(logits)) == answer
-        for logits, answer in zip(outputs, answers, strict=True)
-    )
-    return CopyCheck(checks=len(jobs), copied=copied)
-
-
-def _other_answer(executor: Executor, pool: Sequence[Candidate], case: Case) -> tuple[int, int] | None:
-    """(sample, its donor's answer) of a donor run that fits this case and answered something else."""
-    donor = executor.sources.patch
-    assert donor is not None
-    own = donor.logits[case.sample]
-    samples = executor.runner.calls.recording.samples
-    if own is None or not np.isfinite(own).all() or not np.isfinite(case.failed).all():
-        return None
-    taken = {int(np.argmax(own)), int(np.argmax(case.failed)), *case.failure.right}
-    sites = [one.tap.name for one in pool if one.intervention.kind == "patch"]
-    for step in range(1, len(samples)):
-        place = (case.sample + step) % len(samples)
-        logits = donor.logits[place]
-        if samples[place].tokens != samples[case.sample].tokens or logits is None or not np.isfinite(logits).all():
-            continue
-        answer = int(np.argmax(logits))
-        if answer not in taken and all(donor.rows[site][place] is not None for site in sites):
-            return place, answer
-    return None
-
-
-def _borrowed(executor: Executor, pool: Sequence[Candidate], case: Case, place: int) -> Job:
-    """The set on this case, its patches taken from the donor's run on another sample."""
-    edits = {
-        one.tap: executor.sources.replacement(
-            one.tap, one.intervention, place if one.intervention.kind == "patch" else case.sample
-        )
-        for one in pool
-    }
-    sample = executor.runner.calls.recording.samples[case.sample]
-    return Job(sample.call, sample.row, edits)
 
 
 def shams(executor: Executor, members: Members, cases: Sequence[int], threshold: float, seed: int) -> Shams | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from model_forensics.cca.attribution import estimated_effects
+from model_forensics.cca.copying import Copying
 from model_forensics.cca.evidence import BenignEffects
 from model_forensics.cca.executor import Executor
 from model_forensics.cca.measure import Laboratory
@@ -75,12 +76,14 @@ class Design:
         rescore: Rescore | None = None,
     ) -> Laboratory:
         prepared = self.prepared
-        patch = prepared.sources.patch
+        runner, sources = prepared.runner, prepared.sources
+        patch = sources.patch
         known = all(case.donor is not None for case in prepared.cases)
         return Laboratory(
-            executor=Executor(prepared.runner, prepared.sources, pool, prepared.cases, self.seed),
-            explained=Explained(prepared.model, prepared.calls, prepared.sources, rescore),
-            benign=BenignEffects(prepared.model, benign, prepared.sources, donor_model, self.config.max_batch_rows),
+            executor=Executor(runner, sources, pool, prepared.cases, self.seed),
+            explained=Explained(prepared.model, prepared.calls, sources, rescore),
+            benign=BenignEffects(prepared.model, benign, sources, donor_model, self.config.max_batch_rows),
+            copying=Copying(runner, sources, benign, prepared.taps, self.seed),
             cases=self.held_out,
             in_sample=self.in_sample,
             threshold=self.config.early_stop_threshold,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model_forensics.cca.controls import copies, copy_check
+from model_forensics.cca.copying import Copying, copies
 from model_forensics.cca.evidence import BenignEffects, flipped, group_interval, necessity
 from model_forensics.cca.executor import Executor, Members, SetOutcome
 from model_forensics.cca.restoration import EXPLAINED, Explained, output_restored
+from model_forensics.models import Tap
 from model_forensics.types import CopyCheck, FixSet, FixSetLabel, Intervention, Minimality
 
 
@@ -25,6 +26,7 @@ class Laboratory:
     executor: Executor
     explained: Explained
     benign: BenignEffects
+    copying: Copying
     cases: Sequence[int]
     in_sample: bool
     threshold: float
@@ -43,7 +45,7 @@ class Laboratory:
         return share is None or share >= EXPLAINED
 
     def share(self, members: Members) -> float | None:
-        return self.explained.share([(self.executor.pool[i].tap, self.executor.pool[i].intervention) for i in members])
+        return self.explained.share(self._interventions(members))
 
     def fix_set(self, members: Members, minimality: Minimality) -> FixSet:
         """Run the set, the set without each member, and the set on benign samples."""
@@ -51,11 +53,12 @@ class Laboratory:
         without = [tuple(m for m in members if m != left_out) for left_out in members]
         outcome, *reduced = self.executor.score_many([members, *without], self.cases)
         holds = flipped(outcome.cases)
-        check = copy_check(self.executor, members, self.cases) if outcome.flips else None
-        groups = [self.executor.cases[i].group for i in self.cases]
-        chosen: list[Intervention] = [pool[i].intervention for i in members]
+        cases = [self.executor.cases[i] for i in self.cases]
+        groups = [case.group for case in cases]
+        chosen = self._interventions(members)
+        check = self.copying.check(chosen, cases) if outcome.flips else None
         return FixSet(
-            interventions=tuple(chosen),
+            interventions=tuple(intervention for _, intervention in chosen),
             label=self._label(outcome, check),
             sufficient=self.sufficient(outcome),
             flips=outcome.flips,
@@ -68,17 +71,33 @@ class Laboratory:
             recovery=outcome.recovery,
             explained_away=self.share(members),
             necessity=necessity(outcome, reduced),
-            side_effects=self.benign.measure([(pool[i].tap, pool[i].intervention) for i in members]),
+            side_effects=self.benign.measure(chosen),
             minimality=minimality,
             bits_replaced=sum(pool[i].bits for i in members),
             copy_check=check,
         )
 
     def _label(self, outcome: SetOutcome, check: CopyCheck | None) -> FixSetLabel:
-        """What restores is a cause also where it can carry another answer in: so does every early component."""
-        if self.restores(outcome):
+        """A set that copies its donor's answer is a cause only if repairing all that lies before it does not do."""
+        copied = check is not None and copies(check)
+        upstream = check.upstream_flip_rate if check is not None else None
+        fault_before = copied and upstream is not None and upstream >= self.threshold
+        if self.restores(outcome) and not fault_before and not self._late(outcome.members):
             return "cause"
-        return "answer_copied" if copies(check) else "workaround"
+        return "answer_copied" if copied else "workaround"
+
+    def _late(self, members: Members) -> bool:
+        """Whether the set acts at the scored position alone: it may merely carry the answer there."""
+        runner = self.executor.runner
+        lengths = {sample.tokens for sample in runner.calls.recording.samples}
+        return all(
+            one.positions is not None
+            and all({p % count for p in one.positions} == {runner.position % count} for count in lengths)
+            for _, one in self._interventions(members)
+        )
+
+    def _interventions(self, members: Members) -> list[tuple[Tap, Intervention]]:
+        return [(self.executor.pool[i].tap, self.executor.pool[i].intervention) for i in members]
 
     def _same(self, index: int) -> bool:
         donor = self.executor.pool[index].intervention.donor

@@ -16,8 +16,8 @@ from model_forensics.models import Model, Tap
 from model_forensics.types import Intervention, InterventionKind
 
 CAUSE_KINDS = frozenset({"attn", "mlp", "head", "neuron", "module"})
-"""Kinds of sites that may be a cause. A block output is a cut through the whole model: copied from a healthy run it
-always works and explains nothing. The same holds for the final norm and the logits."""
+"""Kinds of sites that may be a cause with any donor. A block output is a cut through the whole model: copied from a
+healthy run it always works and explains nothing. The same holds for the final norm and the logits."""
 
 RESOLUTION_BITS = 8
 """Differences are coded to 2⁻⁸ of the replacement's root mean square."""
@@ -84,12 +84,28 @@ class Sources:
         return Replacement(rows, intervention.positions)
 
 
-def component_taps(model: Model, granularity: str) -> tuple[Tap, ...]:
-    """Sites that may be a cause, in execution order; embeddings, norms at the end and block outputs are not."""
+def component_taps(model: Model, granularity: str, *, embedding: bool = False) -> tuple[Tap, ...]:
+    """Sites that may be a cause, in execution order; norms at the end and block outputs are not.
+
+    Args:
+        embedding: with the embedding, which only a reference model can stand in for (`may_be_cause`).
+    """
     taps = model.sites.components("head" if granularity == "head" else "component")
     named = dict(model.module.named_modules())
     kept = [t for t in taps if t.kind in CAUSE_KINDS and not isinstance(named.get(t.module), torch.nn.Embedding)]
+    kept += [tap for tap in model.sites.taps if embedding and tap.kind == "embed"]
     return tuple(sorted(kept, key=lambda tap: (tap.order, tap.start or 0)))
+
+
+def may_be_cause(tap: Tap, kind: InterventionKind, patch: PatchDonor | None) -> bool:
+    """Whether a set may hold this intervention.
+
+    The embedding carries the input. Only a reference model on the same input leaves that as it is: any other
+    replacement makes another input of it.
+    """
+    if tap.kind == "embed":
+        return kind == "patch" and patch is not None and patch.description.kind == "reference_model"
+    return tap.kind in CAUSE_KINDS
 
 
 def without_cuts(taps: Sequence[Tap], base: Run) -> tuple[Tap, ...]:
@@ -137,16 +153,19 @@ def build_pool(
     """
     rank = {site: position for position, site in enumerate(ranking)}
     ordered = sorted(taps, key=lambda tap: (rank.get(tap.name, len(rank)), tap.order))
-    serving = {kind: [tap for tap in ordered if _serves(sources, kind, tap.name, samples)] for kind in kinds}
+    allowed = {kind: [tap for tap in ordered if may_be_cause(tap, kind, sources.patch)] for kind in kinds}
+    serving = {
+        kind: [tap for tap in sites if _serves(sources, kind, tap.name, samples)] for kind, sites in allowed.items()
+    }
     if not any(serving.values()):
         raise InterventionError(
             f"no site has a donor for interventions of kind {', '.join(kinds)}",
             cure="Give a donor model or benign recordings of the same inputs, or allow 'zero' in intervention_types",
         )
     warnings = [
-        f"'{kind}' interventions were left out at {len(ordered) - len(members)} of {len(ordered)} sites: no donor"
-        for kind, members in serving.items()
-        if len(members) < len(ordered)
+        f"'{kind}' interventions were left out at {len(sites) - len(serving[kind])} of {len(sites)} sites: no donor"
+        for kind, sites in allowed.items()
+        if len(serving[kind]) < len(sites)
     ]
     pool = []
     for tap in ordered:

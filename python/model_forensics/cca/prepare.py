@@ -64,7 +64,7 @@ def prepare(
     """
     failure = predicate(incident)
     calls = Calls(incident, model.device)
-    candidates = component_taps(model, config.granularity)
+    candidates = component_taps(model, config.granularity, embedding=donor_model is not None)
     named = {tap.name: tap for tap in (*candidates, *(model.sites.get(site) for site in extra_sites))}
     base = run_recording(model, calls, list(named.values()), failure.position)
     taps = without_cuts(list(named.values()), base)

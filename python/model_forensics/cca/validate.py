@@ -8,7 +8,7 @@ from model_forensics.cca.controls import reversal, shams
 from model_forensics.cca.experiment import Design
 from model_forensics.cca.finer import measure_again
 from model_forensics.cca.measure import Laboratory
-from model_forensics.cca.pool import CAUSE_KINDS, Candidate, difference
+from model_forensics.cca.pool import Candidate, difference, may_be_cause
 from model_forensics.cca.prepare import Prepared, prepare
 from model_forensics.cca.restoration import Rescore
 from model_forensics.config import CausalConfig
@@ -61,7 +61,6 @@ def validate_fix(
         "certificate": fix_set.certificate,
         "shams": shams(laboratory.executor, members, held_out, laboratory.threshold, seed),
         "reversal": reversal(prepared, donor_model, given, held_out, config.max_batch_rows),
-        **_without_claim(prepared, fix_set),
     }
     if fix_set.finer is not None and donor_model is not None:
         update["finer"] = measure_again(prepared, donor_model, fix_set, fix_set.finer, held_out, seed=seed)
@@ -76,17 +75,6 @@ def _others(design: Design, given: Sequence[Candidate]) -> list[Candidate]:
     named = {(one.intervention.site, one.intervention.kind) for one in given}
     pool, _ = design.pool()
     return [one for one in pool if (one.intervention.site, one.intervention.kind) not in named]
-
-
-def _without_claim(prepared: Prepared, fix: FixSet) -> dict[str, str]:
-    """A set that acts at the scored position alone may merely carry the answer there, so it is no cause."""
-    scored = prepared.runner.position
-    lengths = {sample.tokens for sample in prepared.calls.recording.samples}
-    late = all(
-        one.positions is not None and all({p % count for p in one.positions} == {scored % count} for count in lengths)
-        for one in fix.interventions
-    )
-    return {"label": "workaround"} if late else {}
 
 
 def _dispensable(measured: FixSet, laboratory: Laboratory) -> bool:
@@ -104,13 +92,14 @@ def _candidate(prepared: Prepared, intervention: Intervention) -> Candidate:
         InterventionError: the donor is missing or another one than the set names.
     """
     taps = {tap.name: tap for tap in prepared.taps}
-    if intervention.site not in taps or taps[intervention.site].kind not in CAUSE_KINDS:
+    site, patch = intervention.site, prepared.sources.patch
+    if site not in taps or not may_be_cause(taps[site], intervention.kind, patch):
         raise InterventionError(
             "the site is a cut through the whole model, or the model does not compute it",
-            where=intervention.site,
+            where=site,
             cure="Name a component",
         )
-    tap = taps[intervention.site]
+    tap = taps[site]
     found = prepared.sources.intervention(tap.name, intervention.kind)
     named, given = intervention.donor, found.donor
     if named is not None and given is not None:

@@ -73,10 +73,16 @@ class Finer(Frozen):
 
 
 class CopyCheck(Frozen):
-    """Whether a set makes the run answer whatever its donor answered: it carries an answer and repairs nothing."""
+    """Whether a set makes the run answer whatever its donor answered.
 
-    checks: int  # runs with the activations of a donor run on another input, which gave another answer
+    So does a component that is damaged and one that merely passes on what was damaged before it. What a set copies is
+    therefore held against the flip rate of a repair of everything before it.
+    """
+
+    checks: int  # runs with the activations of a healthy run on another input, which gave another answer
     copied: int  # of these, runs that gave that other answer
+    upstream_flip_rate: float | None  # with all that runs before the set's last member patched instead; null unless the
+    # set copies, and where the donor ran on other inputs or holds nothing before it
 
 
 class Shams(Frozen):

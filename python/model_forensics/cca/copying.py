@@ -1,0 +1,173 @@
+"""Whether a set brings in whatever its donor answered, and where it does, whether the fault lies before it.
+
+A component through which the whole answer passes repairs any fault before it if it takes a healthy run's activation;
+with another run's activation it answers as that run did. So does a component that is damaged itself. What tells them
+apart: everything before the set is repaired instead. If that removes the failure too, the fault lies there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+
+from model_forensics.cca.batched import BatchedRunner
+from model_forensics.cca.calls import recorded_logits
+from model_forensics.cca.donors import PatchDonor, benign_places, recorded_rows
+from model_forensics.cca.evidence import Members, run_all
+from model_forensics.cca.executor import judge
+from model_forensics.cca.jobs import Edits, Job, Logits, Replacement
+from model_forensics.cca.pool import Sources
+from model_forensics.cca.replay import Case
+from model_forensics.models import Tap
+from model_forensics.types import CopyCheck, Recording
+
+MIN_CHECKS = 2
+"""With one check, a set that answers at random among few classes would be taken for a copy."""
+MAX_CHECKS = 32
+CHECKS_PER_CASE = 2
+
+
+def copies(check: CopyCheck | None) -> bool:
+    """Whether the output followed the donor in at least half of the checks, of at least two."""
+    return check is not None and check.checks >= MIN_CHECKS and 2 * check.copied >= check.checks
+
+
+@dataclass(frozen=True)
+class HealthyRun:
+    """A healthy run of some input.
+
+    Attributes:
+        tokens: real tokens of the input.
+        logits: [classes], finite.
+        rows: [rows, features] of a site by name, None where unknown.
+    """
+
+    tokens: int
+    logits: Logits
+    rows: Callable[[str], torch.Tensor | None]
+
+    @property
+    def answer(self) -> int:
+        return int(np.argmax(self.logits))
+
+
+def healthy_runs(patch: PatchDonor, incident: Recording, benign: Sequence[Recording]) -> list[HealthyRun]:
+    """The donor's runs for the samples of the incident, then the benign samples as recorded."""
+    runs = [
+        HealthyRun(sample.tokens, logits, partial(_donor_rows, patch, index))
+        for index, (sample, logits) in enumerate(zip(incident.samples, patch.logits, strict=True))
+        if logits is not None and np.isfinite(logits).all()
+    ]
+    for recording, index in benign_places(benign):
+        logits = recorded_logits(recording, index)
+        if logits is not None and np.isfinite(logits).all():
+            rows = partial(recorded_rows, recording, sample=index)
+            runs.append(HealthyRun(recording.samples[index].tokens, logits, rows))
+    return runs
+
+
+def _donor_rows(patch: PatchDonor, sample: int, site: str) -> torch.Tensor | None:
+    return patch.rows[site][sample] if site in patch.rows else None
+
+
+class Copying:
+    """Runs sets with healthy activations of other inputs, and with what lies before them repaired."""
+
+    def __init__(
+        self, runner: BatchedRunner, sources: Sources, benign: Sequence[Recording], taps: Sequence[Tap], seed: int
+    ) -> None:
+        """
+        Args:
+            taps: the sites at which a fault before a set may lie.
+        """
+        self._runner = runner
+        self._sources = sources
+        self._taps = taps
+        self._seed = seed
+        patch = sources.patch
+        self._runs = [] if patch is None else healthy_runs(patch, runner.calls.recording, benign)
+
+    def check(self, members: Members, cases: Sequence[Case]) -> CopyCheck | None:
+        """None where the set holds no patch, or no healthy run of as many tokens gave another answer.
+
+        Up to 32 runs, drawn with the seed, two a case at most.
+        """
+        if not any(intervention.kind == "patch" for _, intervention in members):
+            return None
+        random = np.random.default_rng([self._seed, 5])
+        order = [cases[i] for i in random.permutation(len(cases))]
+        drawn = [
+            (case, answer, edits)
+            for case in order
+            for answer, edits in islice(self._borrowed(members, case, random), CHECKS_PER_CASE)
+        ][:MAX_CHECKS]
+        if not drawn:
+            return None
+        outputs = run_all(self._runner, [self._job(case, edits) for case, _, edits in drawn])
+        copied = sum(_answers(logits, answer) for logits, (_, answer, _) in zip(outputs, drawn, strict=True))
+        check = CopyCheck(checks=len(drawn), copied=copied, upstream_flip_rate=None)
+        if not copies(check):
+            return check
+        return check.model_copy(update={"upstream_flip_rate": self._upstream(members, cases)})
+
+    def _borrowed(self, members: Members, case: Case, random: np.random.Generator) -> Iterator[tuple[int, Edits]]:
+        """(other answer, the set with that run's activations), in random order.
+
+        Another answer is neither a right one nor that of the failing run or of the case's own donor.
+        """
+        own = [logits for logits in (case.failed, case.donor) if logits is not None and np.isfinite(logits).all()]
+        known = {*case.failure.right, *(int(np.argmax(logits)) for logits in own)}
+        for index in random.permutation(len(self._runs)):
+            run = self._runs[index]
+            if run.answer in known or run.tokens != self._tokens(case) or run.logits.shape != case.failed.shape:
+                continue
+            edits = self._edits(members, case, run)
+            if edits is not None:
+                yield run.answer, edits
+
+    def _edits(self, members: Members, case: Case, run: HealthyRun) -> Edits | None:
+        """None where the run lacks a site."""
+        edits: dict[Tap, Replacement] = {}
+        for tap, intervention in members:
+            own = self._sources.replacement(tap, intervention, case.sample)
+            rows = run.rows(tap.name) if intervention.kind == "patch" else own.values
+            if rows is None or rows.shape != own.values.shape:
+                return None
+            edits[tap] = Replacement(rows, own.positions)
+        return edits
+
+    def _upstream(self, members: Members, cases: Sequence[Case]) -> float | None:
+        """Flip rate with all that runs before the set's last member replaced by the donor's, and that member left.
+
+        None where there is nothing before it, or the donor ran on other inputs.
+        """
+        patch = self._sources.patch
+        last = max(tap.order for tap, _ in members)
+        samples = [case.sample for case in cases]
+        before = [
+            (tap, self._sources.intervention(tap.name, "patch"))
+            for tap in self._taps
+            if tap.order < last and patch is not None and patch.serves(tap.name, samples)
+        ]
+        if patch is None or not patch.description.same_input or not before:
+            return None
+        edits = [{t: self._sources.replacement(t, one, sample) for t, one in before} for sample in samples]
+        outputs = run_all(self._runner, [self._job(case, edit) for case, edit in zip(cases, edits, strict=True)])
+        flips = [judge(case, logits).outcome == "fixed" for case, logits in zip(cases, outputs, strict=True)]
+        return sum(flips) / len(flips)
+
+    def _job(self, case: Case, edits: Edits) -> Job:
+        place = self._runner.calls.recording.samples[case.sample]
+        return Job(place.call, place.row, edits)
+
+    def _tokens(self, case: Case) -> int:
+        return self._runner.calls.recording.samples[case.sample].tokens
+
+
+def _answers(logits: Logits, answer: int) -> bool:
+    return bool(np.isfinite(logits).all()) and int(np.argmax(logits)) == answer
