@@ -53,9 +53,6 @@ class MemoryRecording:
     def has_activation(self, site: str, sample: int) -> bool:
         return site in self.recorded and self.recorded[site][sample] is not None
 
-    def recorded_activations(self, sites: Sequence[str], sample: int) -> Mapping[str, npt.NDArray[Any]]:
-        return {site: self.activation(site, sample) for site in sites if self.has_activation(site, sample)}
-
     def inputs(self, call: int) -> Mapping[str, npt.NDArray[Any]]:
         return self.calls[call]
 

@@ -68,7 +68,7 @@ def test_the_fix_set_lies_in_the_mechanism(planting, mechanism, where):
     )
     for site in damaged:
         damage(broken, site)
-    result = search(planting, intact, broken, sequences(mechanism, 12, seed=2), mechanism.sites)
+    result = search(planting, intact, broken, sequences(mechanism, 12, seed=2), {*mechanism.sites, "embed"})
     assert result.replay.failing >= 3
     assert len(result.spent.pool) == 4 + (where == "embed")
     fix = result.fix_set

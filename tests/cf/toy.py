@@ -70,9 +70,6 @@ class MemoryRecording:
     def has_activation(self, site: str, sample: int) -> bool:
         return site in self.arrays[sample]
 
-    def recorded_activations(self, sites: Sequence[str], sample: int) -> dict[str, Any]:
-        return {site: self.activation(site, sample) for site in sites if self.has_activation(site, sample)}
-
     def inputs(self, call: int) -> dict[str, Any]:
         return {}
 

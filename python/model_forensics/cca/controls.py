@@ -9,7 +9,7 @@ import numpy as np
 from model_forensics.cca.batched import BatchedRunner
 from model_forensics.cca.calls import Calls
 from model_forensics.cca.evidence import clopper_pearson, group_interval, run_all
-from model_forensics.cca.executor import Executor, Members
+from model_forensics.cca.executor import Executor, Members, judge
 from model_forensics.cca.jobs import Job, Replacement
 from model_forensics.cca.pool import Candidate, component_of
 from model_forensics.cca.prepare import Prepared
@@ -31,15 +31,21 @@ def shams(executor: Executor, members: Members, cases: Sequence[int], threshold:
     sets = list(_sham_sets(executor.pool, members, seed))
     if not sets:
         return None
-    outcomes = executor.score_many(sets, cases)
-    sufficient = sum(outcome.flip_rate >= threshold for outcome in outcomes)
-    rates = [outcome.flip_rate for outcome in outcomes]
+    # Past the executor, whose count of combinations is that of the search.
+    jobs = [executor.job(one, case) for one in sets for case in cases]
+    judged = [executor.cases[case] for _ in sets for case in cases]
+    flips = [
+        judge(case, logits).outcome == "fixed"
+        for case, logits in zip(judged, run_all(executor.runner, jobs), strict=True)
+    ]
+    rates = np.reshape(flips, (len(sets), len(cases))).mean(axis=1)
+    sufficient = int((rates >= threshold).sum())
     return Shams(
         sets=len(sets),
         sufficient=sufficient,
         interval=clopper_pearson(sufficient, len(sets)),
-        flip_rate=float(np.mean(rates)),
-        highest_flip_rate=max(rates),
+        flip_rate=float(rates.mean()),
+        highest_flip_rate=float(rates.max()),
         layer_distance=SHAM_LAYERS,
         bits_ratio=SHAM_BITS,
     )

@@ -126,7 +126,7 @@ class Executor:
         wanted = [(members, case) for members in dict.fromkeys(sets) for case in cases]
         todo = [key for key in wanted if key not in self._done]
         self._scheduled.update(members for members, _ in todo)
-        jobs = [self._job(members, case) for members, case in todo]
+        jobs = [self.job(members, case) for members, case in todo]
         for batch in self.runner.batches(jobs):
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 raise OutOfTime
@@ -139,7 +139,8 @@ class Executor:
             return None
         return self._outcome(members, cases)
 
-    def _job(self, members: Members, case: int) -> Job:
+    def job(self, members: Members, case: int) -> Job:
+        """The row to run for one set and one case."""
         sample = self.cases[case].sample
         place = self.runner.calls.recording.samples[sample]
         chosen = [self.pool[i] for i in members]

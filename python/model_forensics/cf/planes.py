@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -158,6 +158,15 @@ def to_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return values.astype(np.float32)
 
 
+def _recorded(recording: Recording, sites: Sequence[str], sample: int) -> Mapping[str, npt.NDArray[Any] | Sparse]:
+    """What the sample recorded of these sites, in one call where the recording offers it."""
+    together = getattr(recording, "recorded_activations", None)
+    if together is None:
+        return {site: recording.activation(site, sample) for site in sites if recording.has_activation(site, sample)}
+    found: Mapping[str, npt.NDArray[Any] | Sparse] = together(sites, sample)
+    return found
+
+
 def read_entries(recording: Recording, sample: int, layout: Layout) -> Entries:
     """Read all sites of `layout` that the sample recorded.
 
@@ -168,7 +177,7 @@ def read_entries(recording: Recording, sample: int, layout: Layout) -> Entries:
     places: list[Integers] = []  # inside [rows, features]
     counts = np.zeros(len(layout), dtype=np.int64)
     rows = np.zeros(len(layout), dtype=np.int64)
-    recorded = recording.recorded_activations([info.name for info in layout.sites], sample)
+    recorded = _recorded(recording, [info.name for info in layout.sites], sample)
     for position, info in enumerate(layout.sites):
         activation = recorded.get(info.name)
         if activation is None:

@@ -77,7 +77,11 @@ class Sample(Frozen):
 
 
 class Recording(Protocol):
-    """What the stages read from a bundle, on disk or in memory."""
+    """What the stages read from a bundle, on disk or in memory.
+
+    It may also offer `recorded_activations(sites, sample)`, a mapping of those of the sites that the sample recorded to
+    what `activation` gives: many small sites are read faster so.
+    """
 
     @property
     def bundle_id(self) -> str: ...
@@ -113,10 +117,6 @@ class Recording(Protocol):
 
     def has_activation(self, site: str, sample: int) -> bool:
         """Whether this sample recorded this site (a bundle may lack some sites for some samples)."""
-        ...
-
-    def recorded_activations(self, sites: Sequence[str], sample: int) -> Mapping[str, npt.NDArray[Any] | Sparse]:
-        """`activation` of those of `sites` that this sample recorded."""
         ...
 
     def inputs(self, call: int) -> Mapping[str, npt.NDArray[Any]]:
