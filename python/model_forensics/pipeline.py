@@ -322,9 +322,9 @@ def _evidence(forensics: ForensicsResult, causal: CausalResult | None) -> Eviden
     if causal.fix_set is not None and forensics.onset is not None:
         layers = {metric.site: metric.layer for metric in forensics.metrics}
         onset_layer = layers.get(forensics.onset.site)
-        fix_layers = [_layer_of(intervention.site) for intervention in causal.fix_set.interventions]
-        known = [layer for layer in fix_layers if layer is not None]
-        agrees = bool(known) and onset_layer == min(known)
+        sites = [intervention.site for intervention in causal.fix_set.interventions]
+        known = [layer for layer in map(_layer_of, sites) if layer is not None]
+        agrees = forensics.onset.site in sites or (bool(known) and onset_layer == min(known))
     return Evidence(replay=causal.replay, search=causal.spent, best_effect=causal.best_effect, onset_agrees=agrees)
 
 

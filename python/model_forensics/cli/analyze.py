@@ -26,6 +26,11 @@ FOUND = ("cause_found", "workaround_found", "anomaly_located")
 @click.option("--search-strategy", type=click.Choice(["greedy", "beam", "random"]), help="How sets grow.")
 @click.option("--beam-width", type=options.COUNT, help="Sets of each size that beam keeps.")
 @click.option("--max-fix-set-size", type=options.COUNT, help="At most this many interventions.")
+@click.option(
+    "--evidence",
+    type=click.Choice(["standard", "full"]),
+    help="full: repeat the search with shuffled donors [standard].",
+)
 @click.option("--forensics-only", is_flag=True, help="Search no fix.")
 @click.option("--timeout-minutes", type=options.POSITIVE, help="Stop the search and report the best so far.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -48,6 +53,7 @@ def command(
     search_strategy: str | None,
     beam_width: int | None,
     max_fix_set_size: int | None,
+    evidence: str | None,
     forensics_only: bool,
     timeout_minutes: float | None,
     seed: int,
@@ -73,7 +79,12 @@ def command(
         searching = {"--model": model, "--donor-model": donor_model, "--contrast": contrast, "--strict": strict}
         options.contradiction("--forensics-only", {**searching, "--model-factory": model_factory})
         options.contradiction(
-            "--forensics-only", {"--search-strategy": search_strategy, "--max-fix-set-size": max_fix_set_size}
+            "--forensics-only",
+            {
+                "--search-strategy": search_strategy,
+                "--max-fix-set-size": max_fix_set_size,
+                "--evidence": evidence,
+            },
         )
     if search_strategy != "beam":
         options.contradiction(f"--search-strategy {search_strategy or 'greedy'}", {"--beam-width": beam_width})
@@ -84,6 +95,7 @@ def command(
         "search_strategy": search_strategy,
         "beam_width": beam_width,
         "max_fix_set_size": max_fix_set_size,
+        "evidence": evidence,
     }
     settings = {
         "device": device,

@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model_forensics.report import verdict, words
+from model_forensics.report import evidence, verdict, words
 from model_forensics.report.markup import Child, Column, Markup, element, facts, join, table
 from model_forensics.report.numbers import (
     NOT_MEASURED,
     clean,
     middle,
-    number,
     plural,
     rate,
 )
@@ -65,6 +64,8 @@ def fix_set(result: AnalysisResult) -> Markup:
 
 def _no_fix_reason(result: AnalysisResult) -> str:
     match result.verdict:
+        case "no_fix_found" if result.workarounds:
+            return "None: every set that removes the failure copies its donor's answer; they are listed below."
         case "no_fix_found":
             return "None: no set within the limits of the search removes the failure."
         case "not_reproduced":
@@ -82,7 +83,7 @@ def _members(result: AnalysisResult, fix: FixSet) -> Markup:
             element("span", one.kind, class_="short"),
             _donor(one),
             words.positions(one),
-            words.necessity(fix, index),
+            evidence.necessity(fix, index),
         )
         for index, one in enumerate(fix.interventions[:_LISTED_MEMBERS])
     ]
@@ -116,10 +117,12 @@ def _donor(one: Intervention) -> Child:
 
 
 def _evidence(result: AnalysisResult, fix: FixSet) -> Markup:
-    return facts(
-        (what, optional(None, value) if value.startswith(NOT_MEASURED) else value)
-        for what, value in words.evidence(result, fix)
-    )
+    return facts((what, _measured(value)) for what, value in evidence.of_set(result, fix))
+
+
+def _measured(value: str) -> Child:
+    """The value, in italics where it says that nothing was measured."""
+    return optional(None, value) if value.startswith(NOT_MEASURED) else value
 
 
 def other_sets(result: AnalysisResult) -> Markup:
@@ -160,6 +163,7 @@ def _sets(name: str, sets: Sequence[FixSet], meaning: str, none: str) -> Markup:
             rate(one.explained_away),
             "in-sample" if one.in_sample else "held out",
             NOT_MEASURED if one.side_effects is None else f"{one.side_effects.changed} of {one.side_effects.samples}",
+            words.copied(one),
         )
         for one in sets[:_LISTED_SETS]
     ]
@@ -172,6 +176,7 @@ def _sets(name: str, sets: Sequence[FixSet], meaning: str, none: str) -> Markup:
         Column("Explained away", numeric=True),
         Column("Samples"),
         Column("Benign outputs changed", numeric=True),
+        Column("Note"),
     ]
     return table(columns, rows, name=name, caption=f"{meaning}{shown}")
 
@@ -191,26 +196,10 @@ def checks(result: AnalysisResult) -> Markup:
     if spent is None:
         pairs.append(("Search", optional(None, f"{NOT_MEASURED}: no search was run")))
     else:
-        pairs += [
-            (
-                "Search",
-                f"{clean(spent.strategy)}, seed {spent.seed}" + (", stopped by the time limit" * spent.timed_out),
-            ),
-            ("Sets run", f"{spent.combinations:,} distinct sets in {spent.forwards:,} forward rows"),
-            ("Candidate sites", _pool(spent.pool)),
-            (
-                "Fast path against plain hooks",
-                f"largest difference {number(spent.self_check_max_error)} of the largest logit",
-            ),
-        ]
+        pairs += [(what, _measured(value)) for what, value in evidence.of_search(spent)]
     pairs.append(("Model versions", _version(result)))
     flagged = [row for row in result.compression_metrics if row.integrity.flags]
     return section("checks", "Checks", facts(pairs), element("h3", "Integrity"), _integrity(result, flagged))
-
-
-def _pool(pool: Sequence[str]) -> str:
-    names = ", ".join(clean(name, 60) for name in pool[:12])
-    return f"{len(pool):,}: {names}{', …' if len(pool) > 12 else ''}" if pool else "none"
 
 
 def _version(result: AnalysisResult) -> Markup:
@@ -218,7 +207,7 @@ def _version(result: AnalysisResult) -> Markup:
     if difference is None:
         reason = "no baseline was given" if result.environment.baseline_path is None else "no difference is recorded"
         return optional(None, reason)
-    tensors = "" if difference.tensors is None else f" Differing tensors: {_pool(difference.tensors)}."
+    tensors = "" if difference.tensors is None else f" Differing tensors: {evidence.site_list(difference.tensors)}."
     return element(
         "span",
         "The recording and the baseline come from models with different weights: ",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from model_forensics.report import verdict, words
+from model_forensics.report import evidence, verdict, words
 from model_forensics.report.numbers import NOT_MEASURED, clean, fixed, labels, middle, number, plural, probability, rate
 from model_forensics.types import AnalysisResult, FixSet
 
@@ -14,6 +14,8 @@ _LISTED_SITES = 8
 _LISTED_SETS = 5
 _LISTED_WARNINGS = 12
 _LISTED_FLAGS = 5
+_ALWAYS = ("Recovery", "Explained away", "Minimality")
+_WHERE_MEASURED = ("Finer parts", "Other answers", "Similar sets", "Reverse test", "Shuffled donors")
 
 
 def render_text(result: AnalysisResult) -> str:
@@ -53,8 +55,13 @@ def _summary(result: AnalysisResult, fix: FixSet | None) -> str:
         pairs.append(("Failure", clean(incident.failure)))
     pairs.append(("Replay", _replay(result)))
     if fix is not None:
-        wanted = {"Recovery", "Explained away", "Minimality"}
-        pairs += [(what, value) for what, value in words.evidence(result, fix) if what in wanted]
+        pairs += [
+            (what, value)
+            for what, value in evidence.of_set(result, fix)
+            if what in _ALWAYS or (what in _WHERE_MEASURED and not value.startswith((NOT_MEASURED, evidence.NONE)))
+        ]
+    if result.evidence.search is not None:
+        pairs.append(("Search", evidence.searched(result.evidence.search)))
     pairs.append(("Onset", _onset(result)))
     pairs.append(("Anomaly score", _anomaly(result)))
     indent = max(len(what) for what, _ in pairs) + 4
@@ -88,7 +95,7 @@ def _p(value: float) -> str:
 def _members(fix: FixSet) -> str:
     names = labels([one.site for one in fix.interventions], 24)
     rows = [
-        (name, one.kind, words.donor(one), words.positions_short(one), words.necessity(fix, index))
+        (name, one.kind, words.donor(one), words.positions_short(one), evidence.necessity(fix, index))
         for index, (name, one) in enumerate(zip(names, fix.interventions, strict=True))
     ]
     title = "Fix set" if fix.label == "cause" else "Workaround"
@@ -130,11 +137,19 @@ def _other_sets(title: str, sets: Sequence[FixSet]) -> list[str]:
     if not sets:
         return []
     rows = [
-        (middle(clean(str(fix)), 44), f"{fix.flips:,} of {fix.samples:,}", _range(fix), rate(fix.recovery))
+        (
+            middle(clean(str(fix)), 44),
+            f"{fix.flips:,} of {fix.samples:,}",
+            _range(fix),
+            rate(fix.recovery),
+            words.copied(fix),
+        )
         for fix in sets[:_LISTED_SETS]
     ]
     more = "" if len(sets) <= _LISTED_SETS else f" (the first {_LISTED_SETS} of {len(sets):,})"
-    return [_table(f"{title}{more}", ("interventions", "flips", "interval", "recovery"), rows)]
+    head = ("interventions", "flips", "interval", "recovery", "note")
+    kept = len(head) if any(row[-1] for row in rows) else len(head) - 1
+    return [_table(f"{title}{more}", head[:kept], [row[:kept] for row in rows])]
 
 
 def _range(fix: FixSet) -> str:

@@ -88,6 +88,11 @@ def _found(result: AnalysisResult) -> list[str]:
 def _no_fix(result: AnalysisResult) -> list[str]:
     spent, best = result.evidence.search, result.evidence.best_effect
     parts = ["The failure reproduces, and none of the sets that were run removes it."]
+    if result.workarounds:
+        parts = [
+            "The failure reproduces, and whatever removes it carries in the answer of its donor, so that it would "
+            "hide a fault anywhere before it. The fault may lie where no candidate is."
+        ]
     if spent is not None:
         parts.append(
             f"{plural(spent.combinations, 'set')} from {plural(len(spent.pool), 'candidate site')} were run"

@@ -19,12 +19,6 @@ from model_forensics.report.numbers import (
 )
 from model_forensics.types import AnalysisResult, Donor, FixSet, Intervention, Replay, SiteMetrics
 
-_MINIMALITY = {
-    "none": "not shown: smaller sets were not tried",
-    "local": "every member is needed: leaving out any one loses the fix",
-    "subset": "no proper subset of it works",
-    "cardinality": "no smaller set within the searched pool works",
-}
 _DONORS = {
     "benign_mean": "mean over benign samples",
     "benign_sample": "benign sample",
@@ -124,6 +118,11 @@ def donor(one: Intervention) -> str:
     return f"{_DONORS[one.donor.kind]}, {'same input' if one.donor.same_input else 'other input'}"
 
 
+def copied(fix: FixSet) -> str:
+    """A note on a set that merely brings its donor's answer along; empty for others."""
+    return "copies its donor's answer" if fix.label == "answer_copied" else ""
+
+
 def suppressed(fix: FixSet) -> list[str]:
     """A sentence on samples where the failure is gone without the right answer, if there are any."""
     if not fix.suppressed:
@@ -166,69 +165,7 @@ def module_of(result: AnalysisResult, site: str) -> str | None:
     return next((row.module for row in result.compression_metrics if row.site == site), None)
 
 
-# --- evidence -----------------------------------------------------------------------------------
-
-
-def evidence(result: AnalysisResult, fix: FixSet) -> list[tuple[str, str]]:
-    """The measurements behind a set: (what, value in words)."""
-    agrees = result.evidence.onset_agrees if fix is result.fix_set else None
-    return [
-        (
-            "Flip rate",
-            f"{rate(fix.flip_rate)} ({fix.flips:,} of {plural(fix.samples, 'sample')}, "
-            f"{plural(fix.groups, 'group')}; {interval(fix.flip_interval)}, {clean(fix.flip_interval.method)})",
-        ),
-        ("Samples used", "those the search saw" if fix.in_sample else "held out: the search did not see them"),
-        ("Recovery", _recovery(fix)),
-        ("Explained away", _explained(result, fix)),
-        ("Minimality", minimality(fix)),
-        ("Bits replaced", number(fix.bits_replaced)),
-        ("Side effects", _side_effect_numbers(fix)),
-        (
-            "Agrees with onset",
-            {True: "yes", False: "no: the onset is in another layer", None: _no_onset(result)}[agrees],
-        ),
-    ]
-
-
-def minimality(fix: FixSet) -> str:
-    if len(fix.interventions) == 1:
-        return "a single intervention; nothing smaller exists"
-    return _MINIMALITY[fix.minimality]
-
-
-def necessity(fix: FixSet, index: int) -> str:
-    """Flip rate lost when this member is left out."""
-    return rate(fix.necessity[index]) if index < len(fix.necessity) else NOT_MEASURED
-
-
-def _recovery(fix: FixSet) -> str:
-    if fix.recovery is None:
-        return f"{NOT_MEASURED} (there is no donor run to compare with)"
-    return f"{rate(fix.recovery)} of the way from the failed score to the donor's (median)"
-
-
-def _explained(result: AnalysisResult, fix: FixSet) -> str:
-    if fix.explained_away is None:
-        why = (
-            no_score_reason(result) if result.anomaly_score is None else "no anomalous site outside the set was tested"
-        )
-        return f"{NOT_MEASURED} ({why})"
-    return f"{rate(fix.explained_away)} of the other anomalous sites return to the baseline"
-
-
-def _side_effect_numbers(fix: FixSet) -> str:
-    seen = fix.side_effects
-    if seen is None:
-        return f"{NOT_MEASURED} (no benign samples were run)"
-    return (
-        f"{seen.changed:,} of {seen.samples:,} benign outputs change ({interval(seen.interval)}); "
-        f"KL {number(seen.kl_mean_bits)} bits on average, {number(seen.kl_max_bits)} at most"
-    )
-
-
-def _no_onset(result: AnalysisResult) -> str:
-    return f"{NOT_MEASURED} ({'no onset was found' if result.onset is None else 'it was not compared'})"
+# --- replay, forensics ----------------------------------------------------------------------------
 
 
 def replay_words(replay: Replay) -> str:

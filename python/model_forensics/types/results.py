@@ -15,7 +15,7 @@ RESULTS_SCHEMA_VERSION: Final = "1.0"
 Verdict = Literal[
     "cause_found",  # a smallest set of interventions restores the right behaviour
     "workaround_found",  # a set flips the failure without restoring the computation
-    "no_fix_found",  # the failure reproduces; no set within the limits removes it
+    "no_fix_found",  # the failure reproduces; no set within the limits removes it, or only by copying an answer
     "not_reproduced",  # the failure does not happen on replay
     "anomaly_located",  # forensics only: sites depart from the baseline
     "nothing_anomalous",  # forensics only: no site departs from the baseline
