@@ -341,6 +341,8 @@ def _contrast_source(fix: FixSet) -> str | None:
 def _compare(recorded: FixSet, measured: FixSet) -> Validation:
     if not measured.sufficient:
         reason = f"{measured.flips} of {measured.samples} samples flip now; {recorded.flips} of {recorded.samples} did"
+    elif recorded.label == "cause" and measured.label == "answer_copied":
+        reason = "the set still flips the failure but merely brings its donor's answer along"
     elif recorded.label == "cause" and measured.label != "cause":
         reason = "the set still flips the failure but no longer restores the computation"
     else:

@@ -10,8 +10,9 @@ from mechanisms import LENGTH, MECHANISMS, SIZE, damage, sequences
 
 from model_forensics.cca import find_fix_set, validate_fix
 from model_forensics.config import CausalConfig
+from model_forensics.errors import UnknownSite
 from model_forensics.models import Model
-from model_forensics.types import Intervention
+from model_forensics.types import Finer, Intervention
 
 PATCHES = CausalConfig(intervention_types=("patch",))
 
@@ -20,6 +21,11 @@ def search(planting, intact, broken, calls, **changes):
     incident, healthy = planting.compared(intact, broken, calls)
     given = {"config": PATCHES, "donor_model": Model.wrap(intact), "benign": [healthy], **changes}
     return find_fix_set(Model.wrap(broken), incident, **given)
+
+
+def again(planting, intact, broken, calls, fix):
+    incident, _ = planting.compared(intact, broken, calls)
+    return validate_fix(Model.wrap(broken), incident, fix, config=PATCHES, donor_model=Model.wrap(intact))
 
 
 def test_the_head_and_the_position_of_a_known_mechanism(planting):
@@ -37,6 +43,19 @@ def test_the_head_and_the_position_of_a_known_mechanism(planting):
     assert finer.flip_rate == 1.0
     assert finer.samples == result.fix_set.samples
     assert finer.bits_replaced < result.fix_set.bits_replaced
+    calls = [{"input_ids": ids, "attention_mask": ids * 0 + 1}]
+    assert again(planting, intact, broken, calls, result.fix_set).finer == finer
+
+
+@pytest.mark.parametrize("site", ["L0.head1", "L0.neuron3", "L1.neuron3-128", "L1.neuron5-4", "L1.resid", "L7.mlp"])
+def test_parts_that_the_fix_set_does_not_hold_are_not_measured(plant, site):
+    planted = plant(1, "mlp")
+    given = {"config": PATCHES, "donor_model": planted.intact}
+    fix = find_fix_set(planted.broken, planted.incident, **given).fix_set
+    part = fix.interventions[0].model_copy(update={"site": site})
+    finer = Finer(interventions=(part,), flip_rate=1.0, samples=4, recovery=1.0, bits_replaced=1.0)
+    with pytest.raises(UnknownSite, match="holds it"):
+        validate_fix(planted.broken, planted.incident, fix.model_copy(update={"finer": finer}), **given)
 
 
 @pytest.mark.parametrize("neuron", [0, 37, 127])
@@ -52,6 +71,7 @@ def test_the_damaged_neuron(planting, neuron):
     assert [one.site for one in result.fix_set.finer.interventions] == [f"L1.neuron{neuron}"]
     assert result.fix_set.finer.interventions[0].positions is None, "samples of different lengths share no positions"
     assert result.fix_set.finer.recovery == pytest.approx(1.0, abs=1e-3)
+    assert again(planting, intact, broken, calls, result.fix_set).finer == result.fix_set.finer
     off = search(planting, intact, broken, calls, config=PATCHES.model_copy(update={"refine": False}))
     assert off.fix_set.finer is None
     benign = [planting.record(intact, calls, name="benign", sites="all")]

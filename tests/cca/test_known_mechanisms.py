@@ -10,6 +10,7 @@ import torch
 from mechanisms import MECHANISMS, TOTAL, damage, induction, repeated, sequences
 
 from model_forensics.cca import find_fix_set, validate_fix
+from model_forensics.cca.copying import copies
 from model_forensics.config import CausalConfig
 from model_forensics.models import Model, hooks
 from model_forensics.types import Intervention
@@ -36,7 +37,10 @@ def search(planting, intact, broken, ids, mechanism, config=PATCHES):
     assert len(outside) >= 2
     others = tuple(Intervention(site=site, kind="patch") for site in outside)
     elsewhere = validate_fix(
-        Model.wrap(broken), incident, result.fix_set.model_copy(update={"interventions": others}), **given
+        Model.wrap(broken),
+        incident,
+        result.fix_set.model_copy(update={"interventions": others, "finer": None}),
+        **given,
     )
     assert not elsewhere.sufficient
     assert result.fix_set.interventions
@@ -77,6 +81,7 @@ def test_the_fix_set_lies_in_the_mechanism(planting, mechanism, where):
         assert sites_of(fix) <= set(damaged)
         return
     assert sites_of(fix) == set(damaged)
+    assert copies(fix.copy_check) == ((mechanism.name, where) != ("reverse", "first")), "but for what reads positions"
     assert result.alternatives == ()
     for other in result.workarounds:
         assert other.label == "answer_copied"

@@ -62,6 +62,18 @@ def test_fitted_baseline_with_a_donor_model(run, data, fitted, tmp_path):
     assert document["anomaly_score"] > 0.8
 
 
+def test_full_evidence_is_asked_for_by_a_flag(run, data, tmp_path):
+    arguments = ["analyze", data / "incident", "--donor-model", data / "reference", "--output", tmp_path / "r.json"]
+    done = run(*arguments, "--evidence", "full", "--format", "json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, results_schema())
+    assert document["environment"]["configuration"]["modules"]["cca"]["evidence"] == "full"
+    assert document["fix_set"]["reversal"]["failures"] == document["fix_set"]["reversal"]["samples"] > 0
+    told = any("shuffled donors" in warning for warning in document["warnings"])
+    assert told == (document["fix_set"]["shuffled"] is None), "a null says why"
+
+
 def test_forensics_only_locates_and_searches_nothing(run, data, fitted, tmp_path):
     arguments = ["analyze", data / "incident", "--baseline", fitted, "--forensics-only", "--format", "json"]
     done = run(*arguments, "--output", tmp_path / "r.json", "--report", tmp_path / "page.html")
@@ -109,7 +121,15 @@ def test_default_place_of_the_results(run, data, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "flag", [["--model", "m"], ["--donor-model", "m"], ["--contrast", "c"], ["--model-factory", "p:f"], ["--strict"]]
+    "flag",
+    [
+        ["--model", "m"],
+        ["--donor-model", "m"],
+        ["--contrast", "c"],
+        ["--model-factory", "p:f"],
+        ["--strict"],
+        ["--evidence", "full"],
+    ],
 )
 def test_flags_that_contradict_forensics_only(run, data, tmp_path, flag):
     done = run("analyze", data / "incident", "--forensics-only", *flag, "--output", tmp_path / "r.json")

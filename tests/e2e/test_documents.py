@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "ci"))
 
-NUMBER = re.compile(r"[0-9.]+(?:e-?\d+)?")
+NUMBER = re.compile(r"[<>]?[0-9.]+(?:e-?\d+)?")
 
 
 def shell_commands(document: str) -> list[str]:

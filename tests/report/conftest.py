@@ -12,9 +12,13 @@ import pytest
 from model_forensics.types import (
     AnalysisResult,
     BundleSummary,
+    Certificate,
+    CopyCheck,
     Donor,
     Environment,
     Evidence,
+    Execution,
+    Finer,
     FixSet,
     Integrity,
     Interval,
@@ -23,7 +27,10 @@ from model_forensics.types import (
     ModelReference,
     Onset,
     Replay,
+    Reversal,
     SearchSpent,
+    Shams,
+    Shuffled,
     SideEffects,
     SiteMetrics,
     Verdict,
@@ -174,8 +181,31 @@ def a_fix(site: str = "L2.mlp", **changes: Any) -> FixSet:
         ),
         "minimality": "cardinality",
         "bits_replaced": 49152.0,
+        "certificate": Certificate(candidates=24, exhausted=1, forwards=900),
+        "finer": Finer(
+            interventions=(Intervention(site="L2.neuron64-79", kind="patch", donor=REFERENCE, positions=(3,)),),
+            flip_rate=1.0,
+            samples=12,
+            recovery=0.99,
+            bits_replaced=1024.0,
+        ),
+        "copy_check": CopyCheck(checks=24, copied=2, upstream_flip_rate=None),
+        "shams": Shams(
+            sets=8,
+            sufficient=1,
+            interval=Interval(low=0.003, high=0.527),
+            flip_rate=0.19,
+            highest_flip_rate=1.0,
+            layer_distance=2,
+            bits_ratio=2.0,
+        ),
+        "reversal": Reversal(samples=12, failures=11, interval=Interval(low=0.62, high=0.998)),
+        "shuffled": Shuffled(repeats=19, as_good=0, p_value=0.05),
     }
     return FixSet(**(values | changes))
+
+
+ONLY_OF_THE_FIX_SET = ("finer", "shams", "reversal", "shuffled")
 
 
 def a_workaround(**changes: Any) -> FixSet:
@@ -200,6 +230,7 @@ def a_workaround(**changes: Any) -> FixSet:
             "necessity": (0.5, 0.25),
             "minimality": "local",
             "groups": 4,
+            **dict.fromkeys(ONLY_OF_THE_FIX_SET),
         }
         | changes
     )
@@ -235,8 +266,9 @@ def a_result(verdict: str = "cause_found", *, layers: int = 4, tokens: int = 24,
             for row in rows
         )
     with_model = verdict in {"cause_found", "workaround_found", "no_fix_found", "not_reproduced"}
-    nothing = {"recovery": None, "explained_away": None, "side_effects": None, "bits_replaced": None}
-    changes: dict[str, Any] = {**nothing, "necessity": (), "in_sample": True} if bare else {}
+    nothing = ("recovery", "explained_away", "side_effects", "bits_replaced", "certificate", "copy_check")
+    unmeasured = dict.fromkeys((*nothing, *ONLY_OF_THE_FIX_SET))
+    changes: dict[str, Any] = {**unmeasured, "necessity": (), "in_sample": True} if bare else {}
     onset = Onset(site="L2.mlp", p_value=3e-7, sigma=5.1) if judged and cause else None
     strongest = Onset(site="L2.resid", p_value=2e-7, sigma=5.3) if judged and cause else None
     replay = Replay(
@@ -255,6 +287,16 @@ def a_result(verdict: str = "cause_found", *, layers: int = 4, tokens: int = 24,
         self_check_max_error=2.4e-7,
         timed_out=verdict == "no_fix_found",
         seed=0,
+        execution=Execution(
+            from_middle=True,
+            reason=None,
+            rows_from_middle=1100,
+            max_batch_rows=64,
+            memory_limit=2 << 30,
+            halvings=0,
+        ),
+        left_out=5,
+        attribution_agreement=0.83,
     )
     workaround = a_workaround(**changes)
     return AnalysisResult(

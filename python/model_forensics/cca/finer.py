@@ -70,7 +70,7 @@ def measure_again(
     """The same parts of a fix set, run anew on these cases.
 
     Raises:
-        UnknownSite: the model does not have a part.
+        UnknownSite: a part lies in no component that the set patches.
     """
     model = prepared.model
     whole = {one.site: model.sites.get(one.site) for one in fix.interventions}
@@ -84,15 +84,18 @@ def measure_again(
 
 def _again(workshop: _Workshop, whole: dict[str, Tap], intervention: Intervention) -> int:
     """One part's place in the pool; `L3.neuron64-79` is a slice of the neurons of that layer."""
-    model = workshop.executor.runner.model
-    group = re.fullmatch(r"L(\d+)\.neuron(\d+)(?:-(\d+))?", intervention.site)
-    if group is None:
-        return workshop.add(whole.get(intervention.site) or model.sites.get(intervention.site), intervention)
-    neurons = _neurons(model, model.sites.get(f"L{group[1]}.mlp"))
-    if neurons is None or neurons.name not in workshop.base.activations:
-        raise UnknownSite("no component of the fix set holds it", where=intervention.site, cure="Analyze again")
-    start, stop = int(group[2]), int(group[3] or group[2]) + 1
-    return workshop.group(neurons, start, stop, intervention)
+    site, model, known = intervention.site, workshop.executor.runner.model, workshop.base.activations
+    if site in whole:
+        return workshop.add(whole[site], intervention)
+    group = re.fullmatch(r"L(\d+)\.neuron(\d+)(?:-(\d+))?", site)
+    if group is None and site in known and model.sites.get(site).kind == "head":
+        return workshop.add(model.sites.get(site), intervention)
+    if group is not None and f"L{group[1]}.mlp" in whole:
+        neurons = _neurons(model, whole[f"L{group[1]}.mlp"])
+        start, stop = int(group[2]), int(group[3] or group[2]) + 1
+        if neurons is not None and neurons.name in known and start < stop <= known[neurons.name][0].shape[1]:
+            return workshop.group(neurons, start, stop, intervention)
+    raise UnknownSite("no component of the fix set holds it", where=site, cure="Analyze the incident again")
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,21 @@ def _disagreement(fix: FixSet) -> str | None:
         return f"necessity: has {len(fix.necessity)} values for {len(fix.interventions)} interventions"
     if min(fix.flips, fix.suppressed, fix.groups) < 0 or fix.flips + fix.suppressed > fix.samples:
         return f"flips: {fix.flips} flips and {fix.suppressed} suppressed do not fit {fix.samples} samples"
-    return None
+    return next((f"{key}: {part} of {whole}" for key, part, whole in _parts(fix) if not 0 <= part <= whole), None)
+
+
+def _parts(fix: FixSet) -> Iterator[tuple[str, int, int]]:
+    """(key, count, what it is a part of) of everything that was counted beside the flips."""
+    if fix.side_effects is not None:
+        yield "side_effects.changed", fix.side_effects.changed, fix.side_effects.samples
+    if fix.copy_check is not None:
+        yield "copy_check.copied", fix.copy_check.copied, fix.copy_check.checks
+    if fix.shams is not None:
+        yield "shams.sufficient", fix.shams.sufficient, fix.shams.sets
+    if fix.reversal is not None:
+        yield "reversal.failures", fix.reversal.failures, fix.reversal.samples
+    if fix.shuffled is not None:
+        yield "shuffled.as_good", fix.shuffled.as_good, fix.shuffled.repeats
 
 
 def _nonfinite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
