@@ -34,7 +34,7 @@ from model_forensics.types import Frozen, ModelReference, SiteInfo
 if TYPE_CHECKING:
     from model_forensics.cf.baseline import Baseline
 
-FORMAT_VERSION = "2.0"
+FORMAT_VERSION = "2.1"
 MANIFEST = "baseline.json"
 TENSORS = "baseline.safetensors"
 CURE = "Build the baseline again with model-forensics build-baseline"
