@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import pytest
-from carriers import world
+import torch
+from carriers import CLASSES, world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_forensics.cca import find_fix_set, validate_fix
 from model_forensics.cca.copying import CHECKS_PER_CASE, copies
 from model_forensics.config import CausalConfig
+from model_forensics.failure import Failure
+from model_forensics.models import Model
 from model_forensics.types import CopyCheck, Intervention
 
 PATCHES = CausalConfig(intervention_types=("patch",))
+
+
+class Halves(torch.nn.Module):
+    """`even` answers for even classes, `odd` for odd ones, and `last` passes their sum on to the readout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.even, self.odd, self.last, self.readout = (torch.nn.Linear(CLASSES, CLASSES, bias=False) for _ in range(4))
+        with torch.no_grad():
+            odd = torch.diag(torch.arange(CLASSES) % 2).float()
+            self.even.weight.copy_(torch.eye(CLASSES) - odd)
+            self.odd.weight.copy_(odd)
+            self.last.weight.copy_(torch.eye(CLASSES))
+            self.readout.weight.copy_(2 * torch.eye(CLASSES))
+
+    def forward(self, features):
+        return self.readout(self.last(self.even(features) + self.odd(features)))
 
 
 def labels(result):
@@ -55,6 +78,20 @@ def test_without_a_healthy_run_of_another_answer_nothing_is_claimed(planting):
     *_, others = world(planting, "first", classes=[0, 1])
     known = find_fix_set(broken, incident, config=PATCHES, donor_model=intact, benign=[others])
     assert labels(known) == {"patch first": "cause", "patch last": "answer_copied"}
+
+
+def test_a_part_that_passes_the_answer_on_does_not_hide_two_that_are_broken(planting):
+    """Alone it restores the output, so it is the smallest set; the damaged pair is found with it shut out."""
+    intact = Halves().eval()
+    broken = copy.deepcopy(intact)
+    with torch.no_grad():
+        for half in (broken.even, broken.odd):
+            half.weight.copy_(half.weight.roll(1, 0))
+    calls = [{"features": np.eye(CLASSES, dtype=np.float32)[list(range(CLASSES)) * 3]}]
+    healthy = planting.record(intact, calls, name="ok")
+    incident = planting.with_answers(planting.record(broken, calls, name="inc", failure=Failure.label()), healthy)
+    result = find_fix_set(Model.wrap(broken), incident, config=PATCHES, donor_model=Model.wrap(intact))
+    assert labels(result) == {"patch even, patch odd": "cause", "patch last": "answer_copied"}
 
 
 def test_validation_measures_it_again(planting):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from functools import cached_property, partial
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -43,32 +43,31 @@ class HealthyRun:
 
     Attributes:
         tokens: real tokens of the input.
-        logits: [classes], finite.
+        answer: its largest output, of so many `classes`.
         rows: [rows, features] of a site by name, None where unknown.
     """
 
     tokens: int
-    logits: Logits
+    answer: int
+    classes: int
     rows: Callable[[str], torch.Tensor | None]
-
-    @property
-    def answer(self) -> int:
-        return int(np.argmax(self.logits))
 
 
 def healthy_runs(patch: PatchDonor, incident: Recording, benign: Sequence[Recording]) -> list[HealthyRun]:
     """The donor's runs for the samples of the incident, then the benign samples as recorded."""
-    runs = [
-        HealthyRun(sample.tokens, logits, partial(_donor_rows, patch, index))
+    donors = (
+        (sample.tokens, logits, partial(_donor_rows, patch, index))
         for index, (sample, logits) in enumerate(zip(incident.samples, patch.logits, strict=True))
+    )
+    recorded = (  # read one by one: a large vocabulary's outputs are a megabyte each
+        (recording.samples[i].tokens, recorded_logits(recording, i), partial(recorded_rows, recording, sample=i))
+        for recording, i in benign_places(benign)
+    )
+    return [
+        HealthyRun(tokens, int(np.argmax(logits)), logits.size, rows)
+        for tokens, logits, rows in chain(donors, recorded)
         if logits is not None and np.isfinite(logits).all()
     ]
-    for recording, index in benign_places(benign):
-        logits = recorded_logits(recording, index)
-        if logits is not None and np.isfinite(logits).all():
-            rows = partial(recorded_rows, recording, sample=index)
-            runs.append(HealthyRun(recording.samples[index].tokens, logits, rows))
-    return runs
 
 
 def _donor_rows(patch: PatchDonor, sample: int, site: str) -> torch.Tensor | None:
@@ -87,10 +86,14 @@ class Copying:
         """
         self._runner = runner
         self._sources = sources
+        self._benign = benign
         self._taps = taps
         self._seed = seed
-        patch = sources.patch
-        self._runs = [] if patch is None else healthy_runs(patch, runner.calls.recording, benign)
+
+    @cached_property
+    def _runs(self) -> list[HealthyRun]:
+        patch = self._sources.patch
+        return [] if patch is None else healthy_runs(patch, self._runner.calls.recording, self._benign)
 
     def check(self, members: Members, cases: Sequence[Case]) -> CopyCheck | None:
         """None where the set holds no patch, or no healthy run of as many tokens gave another answer.
@@ -99,7 +102,7 @@ class Copying:
         """
         if not any(intervention.kind == "patch" for _, intervention in members):
             return None
-        random = np.random.default_rng([self._seed, 5])
+        random = np.random.default_rng([self._seed, 7])
         order = [cases[i] for i in random.permutation(len(cases))]
         drawn = [
             (case, answer, edits)
@@ -124,7 +127,7 @@ class Copying:
         known = {*case.failure.right, *(int(np.argmax(logits)) for logits in own)}
         for index in random.permutation(len(self._runs)):
             run = self._runs[index]
-            if run.answer in known or run.tokens != self._tokens(case) or run.logits.shape != case.failed.shape:
+            if run.answer in known or run.tokens != self._tokens(case) or run.classes != case.failed.size:
                 continue
             edits = self._edits(members, case, run)
             if edits is not None:

@@ -96,7 +96,10 @@ def find_fix_set(
         fix_set, later = _completed(design, laboratory, fix_set, donor_model, deadline, progress)
         warnings += later
     elif workarounds:
-        warnings.append("every set that removes the failure copies what its donor answers")
+        warnings.append(
+            "every set that removes the failure copies what its donor answers: the fault may lie where no candidate is,"
+            " such as in an embedding, which takes a reference model to test"
+        )
     if searched.found.timed_out:
         warnings.append("the search ran out of time: sets that were not run may be smaller or better")
     return CausalResult(

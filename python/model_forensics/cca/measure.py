@@ -48,7 +48,7 @@ class Laboratory:
         return self.explained.share(self._interventions(members))
 
     def fix_set(self, members: Members, minimality: Minimality) -> FixSet:
-        """Run the set, the set without each member, and the set on benign samples."""
+        """Run the set, the set without each member, with donors of other answers, and on benign samples."""
         pool = self.executor.pool
         without = [tuple(m for m in members if m != left_out) for left_out in members]
         outcome, *reduced = self.executor.score_many([members, *without], self.cases)

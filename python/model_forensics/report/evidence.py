@@ -129,6 +129,8 @@ def _copy_check(found: CopyCheck | None, fix: FixSet) -> str:
     if found is None:
         if not any(one.kind == "patch" for one in fix.interventions):
             return f"{NOT_MEASURED} (the set takes nothing from a healthy run)"
+        if not fix.flips:
+            return f"{NOT_MEASURED} (the set removes the failure nowhere)"
         return f"{NOT_MEASURED} (no healthy run that fits gave another answer)"
     text = (
         "given the activations of another input, it brings that input's answer along in "

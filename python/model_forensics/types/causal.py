@@ -137,7 +137,7 @@ class FixSet(Frozen):
     bits_replaced: float | None
     certificate: Certificate | None = None  # null where no search established the level
     finer: Finer | None = None  # null where nothing finer repairs as well, or none was looked for
-    copy_check: CopyCheck | None = None  # null without patches, or where no donor run fits that gave another answer
+    copy_check: CopyCheck | None = None  # null where nothing flips or is patched, or no run of another answer fits
     shams: Shams | None = None  # null where no set resembles it, or for a set that is not the result's
     reversal: Reversal | None = None  # null without a reference model, or for a set that is not the result's
     shuffled: Shuffled | None = None  # null unless asked for (`evidence: full`) and possible
