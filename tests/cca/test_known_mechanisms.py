@@ -146,9 +146,11 @@ def test_the_fix_set_lies_in_the_induction_circuit(planting, learned, where):
             block.attn.q.weight.neg_()
     ids, _ = repeated(24, torch.Generator().manual_seed(11))
     config = CausalConfig(intervention_types=("patch",), granularity="head")
-    result = search(planting, intact, broken, ids[:, :-1], HEADS, config)
+    damaged_input = {"embed"} if where == "positions" else set()
+    result = search(planting, intact, broken, ids[:, :-1], HEADS | damaged_input, config)
     assert result.replay.failing >= 6
-    assert result.spent.pool == ("L0.head0", "L0.head1", "L0.mlp", "L1.head0", "L1.head1", "L1.mlp")
-    assert sites_of(result.fix_set) <= HEADS
+    heads = ("L0.head0", "L0.head1", "L0.mlp", "L1.head0", "L1.head1", "L1.mlp")
+    assert result.spent.pool == (*damaged_input, *heads)
+    assert sites_of(result.fix_set) <= (damaged_input or HEADS)
     if where == "looks after":  # what looks back is as it was, and does not repair it
         assert any(site.startswith("L1.") for site in sites_of(result.fix_set))
