@@ -77,6 +77,14 @@ def test_a_samples_own_answers_override() -> None:
         {"kind": "divergence", "threshold_bits": float("nan")},
         {"kind": "guess"},
         {"kind": "token", "extra": 1},
+        {"kind": "text", "max_new_tokens": 4},
+        {"kind": "text", "wrong_pattern": "a"},
+        {"kind": "text", "wrong_pattern": "(", "max_new_tokens": 4},
+        {"kind": "text", "wrong_pattern": "", "max_new_tokens": 4},
+        {"kind": "text", "wrong_pattern": "a", "max_new_tokens": 0},
+        {"kind": "text", "wrong_pattern": "a", "max_new_tokens": 4, "wrong": [1]},
+        {"kind": "text", "wrong_pattern": "a", "max_new_tokens": 4, "position": 2},
+        {"kind": "token", "wrong_pattern": "a"},
     ],
 )
 def test_impossible_failures(arguments) -> None:
@@ -106,3 +114,31 @@ def test_wrong_configuration_names_the_key(values) -> None:
         Config.from_dict(values, "here.yaml")
     assert next(iter(values)) in str(refused.value)
     assert "here.yaml" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "outcomes"),
+    [
+        ("no", None, ("failed", "suppressed", "suppressed")),
+        (None, "yes", ("failed", "fixed", "failed")),
+        ("no", "yes", ("failed", "fixed", "suppressed")),
+    ],
+)
+def test_texts_are_judged_by_patterns(wrong, right, outcomes) -> None:
+    failure = Failure.text(wrong, right)
+    texts = ("oh no", "yes indeed", "perhaps")
+    assert tuple(failure.text_outcome(text, is_reference=False) for text in texts) == outcomes
+    assert failure.text_fails(texts[0])
+    if right is None:  # then only the reference tells what is right
+        assert failure.text_outcome("yes indeed", is_reference=True) == "fixed"
+    with pytest.raises(OutputError, match="continuation"):
+        failure.score(np.zeros(2))
+    with pytest.raises(OutputError, match="answers of its own"):
+        failure.with_answers([1], None)
+    assert Failure.model_validate_json(failure.model_dump_json()) == failure
+
+
+def test_a_pattern_that_takes_for_ever_is_stopped(monkeypatch) -> None:
+    monkeypatch.setattr("model_forensics.failure.PATTERN_SECONDS", 0.01)
+    with pytest.raises(OutputError, match="repetitions"):
+        Failure.text(r"(a|a|aa)+$").text_fails("a" * 60 + "b")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.planted.gates import PlantedFault
+from model_forensics.cca.choice import Healthy
 from model_forensics.cca.executor import Executor
 from model_forensics.cca.pool import build_pool
 from model_forensics.cca.prepare import prepare
@@ -45,7 +46,7 @@ class Attempt:
 
 def executor_of(fault: PlantedFault) -> Executor:
     """The pool of patches from the intact model, and the failing samples as cases."""
-    prepared = prepare(fault.broken, fault.incident, config=CONFIG, donor_model=fault.intact)
+    prepared = prepare(fault.broken, fault.incident, config=CONFIG, healthy=Healthy(donor_model=fault.intact))
     samples = [case.sample for case in prepared.cases]
     pool, _ = build_pool(prepared.taps, CONFIG.intervention_types, prepared.sources, prepared.base, samples, ())
     return Executor(prepared.runner, prepared.sources, pool, prepared.cases, seed=0)

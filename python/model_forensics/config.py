@@ -48,8 +48,11 @@ class CausalConfig(_Section):
     intervention_types: tuple[Literal["zero", "mean", "patch"], ...] = Field(
         default=("zero", "mean", "patch"), min_length=1
     )
-    donor: Literal["auto", "reference_model", "benign_sample", "contrast"] = "auto"
-    """What patches are taken from; `auto` takes the first available in the order of docs/fix-sets.md."""
+    donor: Literal["auto", "reference_model", "benign_sample", "contrast", "given"] = "auto"
+    """What patches are taken from; `auto` takes what is given, else benign samples of the same inputs."""
+    donor_sample: str | None = Field(default=None, min_length=1)
+    """The benign sample that patches are taken from, by sample_id or bundle id/sample_id. Naming it declares that its
+    token i corresponds to token i of every incident sample."""
     granularity: Literal["component", "head"] = "component"
     """`component`: attention and MLP outputs. `head`: single heads and MLP outputs."""
     refine: bool = True
@@ -66,6 +69,8 @@ class CausalConfig(_Section):
     def _check(self) -> CausalConfig:
         if self.donor != "auto" and "patch" not in self.intervention_types:
             raise ValueError(f"donor '{self.donor}' is what patches are taken from, but 'patch' is not allowed")
+        if self.donor_sample is not None and self.donor != "benign_sample":
+            raise ValueError(f"donor_sample names a benign sample, but donor is '{self.donor}'")
         if len(set(self.intervention_types)) < len(self.intervention_types):
             raise ValueError("intervention_types names a kind twice")
         return self

@@ -1,6 +1,8 @@
 """What it means for an output to fail, and to be right.
 
 A failure is a predicate on the output logits plus a continuous score that is positive exactly when the output fails.
+A `text` failure is a predicate on a greedy continuation; its score needs another continuation to compare with, so it
+is made where both are known (`cca.telling`).
 """
 
 from __future__ import annotations
@@ -16,13 +18,19 @@ from model_forensics.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FailureKind = Literal["token", "label", "nonfinite", "divergence"]
+FailureKind = Literal["token", "label", "nonfinite", "divergence", "text"]
 Logits = npt.NDArray[np.floating]
 Outcome = Literal["failed", "suppressed", "fixed"]
 
+MAX_PATTERN = 4096
+"""Characters of a pattern."""
+MAX_NEW_TOKENS = 4096
+PATTERN_SECONDS = 5.0
+"""A pattern comes from a bundle, and one with nested repetitions could take for ever."""
+
 
 class Failure(BaseModel):
-    """A failure predicate. Build it with `token`, `label`, `nonfinite` or `divergence`.
+    """A failure predicate. Build it with `token`, `label`, `nonfinite`, `divergence` or `text`.
 
     `wrong` and `right` are token ids (or class indices); a sample may carry its own, which override these.
     """
@@ -34,6 +42,9 @@ class Failure(BaseModel):
     right: tuple[int, ...] = ()
     position: int = -1  # scored token position among the sample's own tokens
     threshold_bits: float | None = None  # divergence only
+    wrong_pattern: str | None = None  # text only, as the others below
+    right_pattern: str | None = None
+    max_new_tokens: int | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Failure:
@@ -45,7 +56,23 @@ class Failure(BaseModel):
             raise ValueError("threshold_bits belongs to divergence failures, and they need it")
         if self.threshold_bits is not None and not 0 < self.threshold_bits < float("inf"):
             raise ValueError("threshold_bits must be a positive number")
+        self._check_text()
         return self
+
+    def _check_text(self) -> None:
+        patterns = [pattern for pattern in (self.wrong_pattern, self.right_pattern) if pattern is not None]
+        if self.kind != "text":
+            if patterns or self.max_new_tokens is not None:
+                raise ValueError("patterns and max_new_tokens belong to text failures")
+            return
+        if not patterns or self.max_new_tokens is None:
+            raise ValueError("a text failure needs a wrong or a right pattern, and max_new_tokens")
+        if self.wrong or self.right or self.position != -1:
+            raise ValueError("a text failure has patterns, no answers and no position")
+        if not 1 <= self.max_new_tokens <= MAX_NEW_TOKENS:
+            raise ValueError(f"max_new_tokens must be from 1 to {MAX_NEW_TOKENS:,}")
+        for pattern in patterns:
+            _check_pattern(pattern)
 
     @staticmethod
     def token(wrong: Sequence[int] = (), right: Sequence[int] = (), position: int = -1) -> Failure:
@@ -67,10 +94,27 @@ class Failure(BaseModel):
         """The output departs from a reference model's: score = KL(reference ‖ run) − threshold, in bits."""
         return Failure(kind="divergence", threshold_bits=threshold_bits, position=position)
 
+    @staticmethod
+    def text(wrong: str | None = None, right: str | None = None, *, max_new_tokens: int = 32) -> Failure:
+        """The model's greedy continuation says something wrong.
+
+        Args:
+            wrong: regular expression; the continuation fails where it is found. Without it, where `right` is not found.
+            right: regular expression of what a right continuation holds; without it only a reference's continuation
+                is known to be right.
+            max_new_tokens: at most so many tokens are generated; an end token ends earlier.
+        """
+        return Failure(kind="text", wrong_pattern=wrong, right_pattern=right, max_new_tokens=max_new_tokens)
+
     def with_answers(self, wrong: Sequence[int] | None, right: Sequence[int] | None) -> Failure:
         """The predicate for one sample, with that sample's own answers where it has them."""
         if wrong is None and right is None:
             return self
+        if self.kind == "text":
+            raise OutputError(
+                "a sample has answers of its own, which are tokens, and a 'text' failure is judged by its patterns",
+                cure="Leave out the samples' answers, or record a token failure",
+            )
         return Failure(
             kind=self.kind,
             wrong=self.wrong if wrong is None else tuple(wrong),
@@ -88,8 +132,10 @@ class Failure(BaseModel):
 
         Raises:
             OutputError: logits hold NaN or Inf and the failure is not `nonfinite`; an answer is out of range; the
-                predicate has neither wrong nor right answers; `divergence` without a reference.
+                predicate has neither wrong nor right answers; `divergence` without a reference; `text`.
         """
+        if self.kind == "text":
+            raise OutputError("a 'text' failure is judged on a continuation, not on logits", cure="Use text_fails")
         values: npt.NDArray[np.float64] = np.asarray(logits, dtype=np.float64)
         finite = np.isfinite(values)
         if self.kind == "nonfinite":
@@ -122,6 +168,28 @@ class Failure(BaseModel):
             return "fixed" if answer == int(np.argmax(reference)) else "suppressed"
         return "suppressed"
 
+    def text_fails(self, text: str) -> bool:
+        """Whether a continuation fails; of `text` failures.
+
+        Raises:
+            OutputError: a pattern takes too long.
+        """
+        if self.wrong_pattern is not None:
+            return _found(self.wrong_pattern, text)
+        assert self.right_pattern is not None, "a text failure has a pattern"
+        return not _found(self.right_pattern, text)
+
+    def text_outcome(self, text: str, *, is_reference: bool) -> Outcome:
+        """As `outcome`, of a continuation: the right pattern says what is right, without one the reference does.
+
+        Args:
+            is_reference: it is, token for token, what a healthy run generates; false where that is not known.
+        """
+        if self.text_fails(text):
+            return "failed"
+        right = is_reference if self.right_pattern is None else _found(self.right_pattern, text)
+        return "fixed" if right else "suppressed"
+
     def in_words(self) -> str:
         """One line for people."""
         where = "the last token" if self.position == -1 else f"token {self.position}"
@@ -129,6 +197,10 @@ class Failure(BaseModel):
             return f"NaN or Inf in the output at {where}"
         if self.kind == "divergence":
             return f"output at {where} more than {self.threshold_bits:g} bits (KL) from the reference model's"
+        if self.kind == "text":
+            wrong = f"/{self.wrong_pattern}/" if self.wrong_pattern is not None else "no right answer"
+            right = f" instead of /{self.right_pattern}/" if self.right_pattern is not None else ""
+            return f"{wrong}{right} in the first {self.max_new_tokens} generated tokens"
         noun = "token" if self.kind == "token" else "label"
         wrong = f"{noun} {', '.join(map(str, self.wrong))}" if self.wrong else f"another {noun}"
         right = f"{noun} {', '.join(map(str, self.right))}" if self.right else "each sample's right answer"
@@ -166,6 +238,29 @@ class Failure(BaseModel):
                 cure="Pass --donor-model, or record `reference_logits` with each sample",
             )
         return kl_bits(np.asarray(reference, dtype=np.float64), logits) - self.threshold_bits
+
+
+def _check_pattern(pattern: str) -> None:
+    import regex  # noqa: PLC0415  (only text failures need it)
+
+    if not pattern or len(pattern) > MAX_PATTERN:
+        raise ValueError(f"a pattern has 1 to {MAX_PATTERN:,} characters")
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+
+
+def _found(pattern: str, text: str) -> bool:
+    import regex  # noqa: PLC0415  (only text failures need it)
+
+    try:
+        return regex.search(pattern, text, timeout=PATTERN_SECONDS) is not None
+    except TimeoutError as error:
+        raise OutputError(
+            f"the pattern {pattern!r} takes more than {PATTERN_SECONDS:g} s on {len(text):,} characters",
+            cure="Write it without repetitions inside repetitions",
+        ) from error
 
 
 def kl_bits(reference: Logits, logits: Logits) -> float:

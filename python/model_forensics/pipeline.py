@@ -16,6 +16,7 @@ from model_forensics.triage import ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
     CausalResult,
+    DonorKind,
     Evidence,
     FixSet,
     ForensicsResult,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from model_forensics.cca import GivenValues
     from model_forensics.cf import Baseline
     from model_forensics.models import Model
 
@@ -60,6 +62,7 @@ class RCAPipeline:
         *,
         donor_model: Any = None,
         contrast: str | Path | Recording | None = None,
+        donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None = None,
         model_factory: str | None = None,
         output: str | Path | None = None,
         strict: bool = False,
@@ -72,13 +75,14 @@ class RCAPipeline:
                 here is taken as the model, so that `analyze_incident(incident, model)` works.
             model: a directory or hub id, an `nn.Module`, or None for the model that the bundle names.
             donor_model: the version that worked, same forms.
-            contrast: a recording whose samples pair with the incident's, in order.
+            contrast: a recording whose samples pair with the incident's, in order, token for token.
+            donor_values: activations to write, by site: a safetensors file or arrays (docs/fix-sets.md).
             model_factory: "package.module:function" that builds models from their source.
             output: where the JSON goes; by default `output_dir/<bundle id>.json`.
             strict: refuse a model whose weights differ from those recorded.
 
         Raises:
-            UsageError: a donor model without a model; an output that is a directory or inside the bundle.
+            UsageError: a donor without a model, or several; an output that is a directory or inside the bundle.
             InputRefused: a named subclass says which input cannot be used.
             StorageError: the result could not be written.
         """
@@ -96,11 +100,11 @@ class RCAPipeline:
         causal = None
         if opened is not None:
             donor = sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
-            causal = self._search(
-                opened, recording, benign, donor, sources.open_recording(contrast) if contrast else None, forensics
-            )
-        elif donor_model is not None:
-            raise UsageError("a donor model without a model to repair", cure="Pass --model as well")
+            other = sources.open_recording(contrast) if contrast else None
+            values = sources.open_donor_values(donor_values)
+            causal = self._search(opened, recording, benign, donor, other, values, forensics)
+        elif donor_model is not None or contrast is not None or donor_values is not None:
+            raise UsageError("a donor without a model to repair", cure="Pass --model as well")
         result = AnalysisResult(
             bundle_id=recording.bundle_id,
             verdict=_verdict(forensics, causal),
@@ -192,6 +196,7 @@ class RCAPipeline:
         baseline: Any = None,
         donor_model: Any = None,
         contrast: str | Path | Recording | None = None,
+        donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None = None,
         model_factory: str | None = None,
     ) -> Validation:
         """Runs a result's proof again, with its configuration. Bundles and donor default to the paths in the result.
@@ -221,7 +226,8 @@ class RCAPipeline:
         modules = Config.from_dict(environment.configuration, where).modules
         config = self.config.model_copy(update={"modules": modules})
         benign = sources.open_baseline(baseline or environment.baseline_path, config)
-        contrast = contrast or _contrast_source(loaded.fix_set)
+        contrast = contrast or _donor_source(loaded.fix_set, "contrast")
+        donor_values = donor_values or _donor_source(loaded.fix_set, "given")
         measured = cca.validate_fix(
             sources.open_model(model, factory=factory, config=self.config),
             recording,
@@ -229,6 +235,7 @@ class RCAPipeline:
             benign=benign.recordings,
             donor_model=sources.open_model(donor_source, factory=factory, config=self.config) if donor_source else None,
             contrast=sources.open_recording(contrast) if contrast else None,
+            donor_values=sources.open_donor_values(donor_values),
             config=modules.cca,
             rescore=_rescorer(recording, benign.baseline, modules.cf),
             seed=environment.seed,
@@ -269,6 +276,7 @@ class RCAPipeline:
         benign: sources.BenignSource,
         donor: Model | None,
         contrast: Recording | None,
+        values: GivenValues | None,
         forensics: ForensicsResult,
     ) -> CausalResult:
         from model_forensics import cca  # noqa: PLC0415  (torch loads late)
@@ -280,6 +288,7 @@ class RCAPipeline:
             benign=benign.recordings,
             donor_model=donor,
             contrast=contrast,
+            donor_values=values,
             ranking=ranking(forensics),
             rescore=_rescorer(recording, benign.baseline, self.config.modules.cf),
             seed=self.config.seed,
@@ -333,9 +342,10 @@ def _layer_of(site: str) -> int | None:
     return int(head[1:]) if head[:1] == "L" and head[1:].isdigit() else None
 
 
-def _contrast_source(fix: FixSet) -> str | None:
-    donors = [intervention.donor for intervention in fix.interventions]
-    return next((donor.source for donor in donors if donor is not None and donor.kind == "contrast"), None)
+def _donor_source(fix: FixSet, kind: DonorKind) -> str | None:
+    """Where the donor of this kind was; "memory" is no place to look at."""
+    donors = [one.donor for one in fix.interventions if one.donor is not None and one.donor.kind == kind]
+    return next((donor.source for donor in donors if donor.source != "memory"), None)
 
 
 def _compare(recorded: FixSet, measured: FixSet) -> Validation:
@@ -372,8 +382,10 @@ def _rescorer(recording: Recording, baseline: Baseline | None, config: Forensics
 def _as_recording(original: Recording, index: int, run: Mapping[str, npt.NDArray[np.floating]]) -> MemoryRecording:
     """One sample's repaired run, seen as a recording of the same sites."""
     sites = {name: info for name, info in original.sites.items() if name in run}
+    # A repaired run of a generation may be shorter or longer than the recorded one.
+    tokens = max((len(run[name]) for name in sites), default=original.samples[index].tokens)
     return MemoryRecording(
-        samples=[original.samples[index].model_copy(update={"call": 0, "row": 0})],
+        samples=[original.samples[index].model_copy(update={"call": 0, "row": 0, "tokens": tokens})],
         sites=sites,
         activations={name: [run[name]] for name in sites},
         kind="incident",

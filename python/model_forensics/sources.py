@@ -12,8 +12,11 @@ from model_forensics.cf import Baseline, fit_baseline, missing_sources
 from model_forensics.errors import BaselineError, BundleError, ModelError, StorageError, UsageError, WeightsMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    import numpy.typing as npt
+
+    from model_forensics.cca import GivenValues
     from model_forensics.cf import Source
     from model_forensics.config import Config
     from model_forensics.models import Model
@@ -154,6 +157,15 @@ def open_model(source: Any, *, factory: str | None, config: Config) -> Model:
     if source is None or isinstance(source, str | Path):
         return load_model(source, factory=factory, device=config.device)
     return Model.wrap(source)
+
+
+def open_donor_values(source: str | Path | Mapping[str, npt.NDArray[Any]] | None) -> GivenValues | None:
+    """Activations to write, from a safetensors file or arrays by site."""
+    if source is None:
+        return None
+    from model_forensics.cca import GivenValues  # noqa: PLC0415  (torch loads late)
+
+    return GivenValues.read(source) if isinstance(source, str | Path) else GivenValues.of(source)
 
 
 def open_recorded_model(recording: Recording, config: Config) -> tuple[Model | None, str | None]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from model_forensics.cca.attribution import agreement, estimated_effects, linearised
+from model_forensics.cca.choice import Healthy
 from model_forensics.cca.executor import Executor
 from model_forensics.cca.pool import build_pool
 from model_forensics.cca.prepare import prepare
@@ -18,7 +19,7 @@ from model_forensics.models import Model
 def effects(broken, incident, intact, granularity="component"):
     """Estimated and measured decrease of the score, per patch."""
     config = CausalConfig(intervention_types=("patch",), granularity=granularity)
-    prepared = prepare(broken, incident, config=config, donor_model=intact)
+    prepared = prepare(broken, incident, config=config, healthy=Healthy(donor_model=intact))
     samples = [case.sample for case in prepared.cases]
     pool, _ = build_pool(prepared.taps, ("patch",), prepared.sources, prepared.base, samples, ())
     estimated = estimated_effects(broken, prepared.calls, prepared.base, prepared.sources, pool, prepared.cases)

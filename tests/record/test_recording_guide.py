@@ -21,4 +21,5 @@ def test_the_recording_guide_runs(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "(3, 16)" in printed
     assert "[(6, 3), (8, 5)]" in printed
-    assert {path.name for path in (tmp_path / "bundles").iterdir()} == {"inc-001", "inc-002", "inc-003", "benign-001"}
+    bundles = {path.name for path in (tmp_path / "bundles").iterdir()}
+    assert bundles == {"inc-001", "inc-002", "inc-003", "inc-004", "benign-001"}

@@ -34,9 +34,10 @@ def estimated_effects(
 ) -> list[float] | None:
     """Per candidate, by how much the failure's score would fall, mean over the cases; negative where it would rise.
 
-    None where the score has no gradient: failures of kind `nonfinite`, and gradients that are not finite.
+    None where the score has no gradient: failures of kind `nonfinite`, texts without a reference, and gradients that
+    are not finite.
     """
-    if any(case.failure.kind == "nonfinite" for case in cases):
+    if any(case.failure.kind == "nonfinite" or (case.text is not None and case.text.pair is None) for case in cases):
         return None
     taps = list(dict.fromkeys(candidate.tap for candidate in pool))
     total = np.zeros(len(pool))
@@ -50,8 +51,9 @@ def estimated_effects(
             for index, candidate in enumerate(pool):
                 gradient = model_rows.to_rows(gradients[candidate.tap], mask, row).to("cpu", torch.float64)
                 before = base.activations[candidate.tap.name][case.sample].to(torch.float64)
-                after = sources.replacement(candidate.tap, candidate.intervention, case.sample).values
-                total[index] += float((gradient * (before - after.to(torch.float64))).sum())
+                written = sources.replacement(candidate.tap, candidate.intervention, case.sample)
+                change = gradient * (before - written.values.to(torch.float64))
+                total[index] += float((change if written.positions is None else change[list(written.positions)]).sum())
     return (total / len(cases)).tolist() if np.isfinite(total).all() else None
 
 
@@ -143,6 +145,10 @@ def _gradients(model: Model, calls: Calls, call: int, taps: Sequence[Tap], cases
 def _score(case: Case, logits: Tensor) -> Tensor:
     """`Failure.score` with a gradient; logits [classes]."""
     failure = case.failure
+    if case.text is not None:
+        assert case.text.pair is not None, "flat scores have no estimates"
+        wrong_token, right_token = case.text.pair
+        return logits[wrong_token] - logits[right_token]
     if failure.kind == "divergence":
         assert case.reference is not None, "a divergence that was judged has a reference"
         reference = torch.from_numpy(case.reference).to(logits).log_softmax(-1)

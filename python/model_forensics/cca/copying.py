@@ -17,6 +17,7 @@ import torch
 
 from model_forensics.cca.batched import BatchedRunner
 from model_forensics.cca.calls import recorded_logits
+from model_forensics.cca.continuations import Continuation, Decoder, EditsAt, Request
 from model_forensics.cca.donors import PatchDonor, benign_places, recorded_rows
 from model_forensics.cca.evidence import Members, run_all
 from model_forensics.cca.executor import judge
@@ -78,17 +79,25 @@ class Copying:
     """Runs sets with healthy activations of other inputs, and with what lies before them repaired."""
 
     def __init__(
-        self, runner: BatchedRunner, sources: Sources, benign: Sequence[Recording], taps: Sequence[Tap], seed: int
+        self,
+        runner: BatchedRunner,
+        sources: Sources,
+        benign: Sequence[Recording],
+        taps: Sequence[Tap],
+        seed: int,
+        decoder: Decoder | None = None,
     ) -> None:
         """
         Args:
             taps: the sites at which a fault before a set may lie.
+            decoder: continues the prompts of `text` failures; None for all others.
         """
         self._runner = runner
         self._sources = sources
         self._benign = benign
         self._taps = taps
         self._seed = seed
+        self._decoder = decoder
 
     @cached_property
     def _runs(self) -> list[HealthyRun]:
@@ -139,6 +148,8 @@ class Copying:
         for tap, intervention in members:
             own = self._sources.replacement(tap, intervention, case.sample)
             rows = run.rows(tap.name) if intervention.kind == "patch" else own.values
+            if rows is not None and self._sources.spoken is not None:
+                rows = rows[: run.tokens]  # a donor of texts ran on what it generated as well
             if rows is None or rows.shape != own.values.shape:
                 return None
             edits[tap] = Replacement(rows, own.positions)
@@ -161,8 +172,19 @@ class Copying:
             return None
         edits = [{t: self._sources.replacement(t, one, sample) for t, one in before} for sample in samples]
         outputs = run_all(self._runner, [self._job(case, edit) for case, edit in zip(cases, edits, strict=True)])
-        flips = [judge(case, logits).outcome == "fixed" for case, logits in zip(cases, outputs, strict=True)]
-        return sum(flips) / len(flips)
+        said = self._continued(before, samples)
+        judged = [judge(*one) for one in zip(cases, outputs, said, strict=True)]
+        return sum(one.outcome == "fixed" for one in judged) / len(judged)
+
+    def _continued(self, members: Members, samples: Sequence[int]) -> Sequence[Continuation | None]:
+        """What each sample's row generates under these interventions; nothing where the failure is no text."""
+        if self._decoder is None:
+            return [None] * len(samples)
+
+        def at(sample: int) -> EditsAt:
+            return lambda known: {t: self._sources.replacement(t, one, sample, known) for t, one in members}
+
+        return self._decoder.run([Request(sample, at(sample)) for sample in samples])
 
     def _job(self, case: Case, edits: Edits) -> Job:
         place = self._runner.calls.recording.samples[case.sample]

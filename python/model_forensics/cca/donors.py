@@ -1,9 +1,9 @@
 """Where replacement activations come from.
 
 One donor serves all `patch` interventions of a search. A donor that ran on the very same input is the only one whose
-activations correspond position by position and whose output says what a repair must restore; the order of preference
-is reference model, benign sample of the same input, contrast recording, benign sample of as many tokens. The last two
-can remove a failure by carrying another answer in, so what they find is never called a cause.
+activations correspond position by position and whose output says what a repair must restore: a reference model, or a
+benign sample of the same input. A contrast recording, a benign sample that is named and given values can remove a
+failure by carrying another answer in, so what they find is never called a cause.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ class PatchDonor:
 
     Attributes:
         logits: per incident sample, [classes] of the donor's run, None where unknown or no donor.
-        rows: per site, per incident sample, [rows, features] on the CPU, None where the donor has none.
+        rows: per site, per incident sample, [rows, features] on the CPU (or [1, features] for every token), None where
+            the donor has none.
+        anywhere: per site, [1, features] that the donor writes at every token of whatever input.
     """
 
     description: Donor
     logits: tuple[Logits | None, ...]
     rows: dict[str, tuple[torch.Tensor | None, ...]]
+    anywhere: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def serves(self, site: str, samples: Sequence[int]) -> bool:
         return site in self.rows and all(self.rows[site][i] is not None for i in samples)
@@ -105,24 +108,29 @@ def reference_donor(donor_model: Model, calls: Calls, taps: Sequence[Tap], posit
 
 def same_input_donor(
     incident: Recording, failure: Failure, benign: Sequence[Recording], taps: Sequence[Tap]
-) -> PatchDonor | None:
+) -> tuple[PatchDonor | None, tuple[str, ...]]:
     """Benign samples with the very same input (last week's version answered the same request), from their records.
 
-    A benign sample whose recorded output itself fails the incident's predicate is passed over. None where no incident
-    sample has one.
+    A benign sample whose recorded output itself fails the incident's predicate is passed over, and a warning counts
+    these. None where no incident sample has one.
     """
+    failing = 0
     available: dict[str, list[SamplePlace]] = {}
     for place in benign_places(benign):
         available.setdefault(fingerprint(*place), []).append(place)
     chosen: list[SamplePlace | None] = []
     for index, sample in enumerate(incident.samples):
         own = failure.with_answers(sample.wrong, sample.right)
-        places = [p for p in available.get(fingerprint(incident, index), []) if not _fails(own, p)]
+        same = available.get(fingerprint(incident, index), [])
+        places = [p for p in same if not _fails(own, p)]
+        failing += len(same) - len(places)
         # The one with most recorded components; min() keeps the first of equals.
         chosen.append(min(places, key=lambda p: -sum(tap.name in p[0].sites for tap in taps), default=None))
+    text = f"{failing} benign samples of the same input fail as the incident does: they are no donors"
+    warnings = (text,) if failing else ()
     if not any(chosen):
-        return None
-    return _from_records("benign_sample", chosen, taps, same_input=True)
+        return None, warnings
+    return from_records("benign_sample", chosen, taps, same_input=True), warnings
 
 
 def _fails(failure: Failure, place: SamplePlace) -> bool:
@@ -153,25 +161,43 @@ def contrast_donor(model: Model, incident: Recording, contrast: Recording, taps:
             )
     order = range(len(incident.samples))
     same = all(fingerprint(incident, i) == fingerprint(contrast, i) for i in order)
-    donor = _from_records("contrast", [(contrast, i) for i in order], taps, same_input=same)
+    donor = from_records("contrast", [(contrast, i) for i in order], taps, same_input=same)
     return _complete(model, donor, [(contrast, i) for i in order], taps)
 
 
-def equal_length_donor(
-    model: Model, incident: Recording, benign: Sequence[Recording], taps: Sequence[Tap]
-) -> PatchDonor | None:
-    """For each incident sample the first benign sample of as many tokens; None unless all have one."""
-    by_tokens: dict[int, SamplePlace] = {}
-    for recording, index in benign_places(benign):
-        by_tokens.setdefault(recording.samples[index].tokens, (recording, index))
-    chosen = [by_tokens.get(sample.tokens) for sample in incident.samples]
-    places = [place for place in chosen if place is not None]
-    if len(places) < len(chosen) or not places:
-        return None
-    return _complete(model, _from_records("benign_sample", chosen, taps, same_input=False), places, taps)
+def chosen_donor(
+    model: Model, incident: Recording, benign: Sequence[Recording], name: str, taps: Sequence[Tap]
+) -> PatchDonor:
+    """One benign sample for all samples of the incident. Naming it declares that its token i stands for their token i.
+
+    Raises:
+        InterventionError: no sample or several have this name; an incident sample has another number of tokens.
+    """
+    places = [
+        (r, i) for r in benign for i, s in enumerate(r.samples) if name in (s.sample_id, f"{r.bundle_id}/{s.sample_id}")
+    ]
+    if len(places) != 1:
+        raise InterventionError(
+            f"{len(places) or 'no'} benign samples are named {name!r}",
+            where="modules.cca.donor_sample",
+            cure="Give the sample_id of one, or bundle id/sample id",
+        )
+    recording, index = places[0]
+    tokens = recording.samples[index].tokens
+    for sample in incident.samples:
+        if sample.tokens != tokens:
+            raise InterventionError(
+                f"donor sample {name} has {tokens} tokens and {sample.sample_id} has {sample.tokens}",
+                where=recording.bundle_id,
+                cure="Positions correspond only between inputs of equal token counts: name another one, or use 'mean'",
+            )
+    own = fingerprint(recording, index)
+    same = all(fingerprint(incident, i) == own for i in range(len(incident.samples)))
+    chosen = places * len(incident.samples)
+    return _complete(model, from_records("benign_sample", chosen, taps, same_input=same), chosen, taps)
 
 
-def _from_records(
+def from_records(
     kind: DonorKind, chosen: Sequence[SamplePlace | None], taps: Sequence[Tap], *, same_input: bool
 ) -> PatchDonor:
     recordings = {p[0].bundle_id: p[0] for p in chosen if p is not None}
@@ -214,7 +240,7 @@ def mean_donor(model: Model, benign: Sequence[Recording], taps: Sequence[Tap]) -
     Recorded activations where a site was recorded, else the incident's model run on the benign inputs.
 
     Raises:
-        InterventionError: benign recordings have another width at a site.
+        InterventionError: benign recordings have another width at a site, or hold NaN or Inf there.
     """
     places = benign_places(benign)
     if not places:
@@ -255,4 +281,11 @@ def _mean(tap: Tap, values: Sequence[torch.Tensor]) -> torch.Tensor:
     total = sum(
         (value.to(torch.float64).sum(dim=0) for value in values), torch.zeros(tap.features, dtype=torch.float64)
     )
-    return (total / sum(value.shape[0] for value in values)).unsqueeze(0).to(values[0].dtype)
+    mean = total / sum(value.shape[0] for value in values)
+    if not bool(torch.isfinite(mean).all()):
+        raise InterventionError(
+            "benign recordings hold NaN or Inf, so they have no mean",
+            where=tap.name,
+            cure="Leave out the recordings that are not healthy, or 'mean' from intervention_types",
+        )
+    return mean.unsqueeze(0).to(values[0].dtype)

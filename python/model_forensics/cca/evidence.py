@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import torch
 from scipy.special import betaincinv  # scipy.stats has it too, and takes most of a second to load
 
 from model_forensics.cca.batched import BatchedRunner
@@ -81,8 +82,8 @@ class BenignEffects:
     def measure(self, members: Members) -> SideEffects | None:
         """None without benign samples that hold finite logits, or where a patch has no donor on a benign input.
 
-        Patches write what the same donor computes on that benign input: the donor model's run, else the sample's own
-        recorded activations.
+        Patches write what the same donor computes on that benign input: the donor model's run, for benign samples the
+        sample's own recorded activations, given values where they are for every token of every input.
         """
         changed: list[bool] = []
         groups: list[str] = []
@@ -134,11 +135,20 @@ class BenignEffects:
             if intervention.kind != "patch":
                 edits[tap] = self._sources.replacement(tap, intervention, sample)
                 continue
-            rows = donor.rows[tap.name][sample] if donor is not None else recorded_rows(recording, tap.name, sample)
+            rows = donor.rows[tap.name][sample] if donor is not None else self._donor_rows(recording, tap, sample)
             if rows is None:
                 return None
             edits[tap] = Replacement(rows, intervention.positions)
         return edits
+
+    def _donor_rows(self, recording: Recording, tap: Tap, sample: int) -> torch.Tensor | None:
+        """What the donor of `patch` computed on this benign input. A benign sample is its own healthy run; a contrast
+        and a sample that was named ran on other inputs, so there is nothing of theirs to write.
+        """
+        patch = self._sources.patch
+        if patch is None or (patch.description.kind == "benign_sample" and patch.description.same_input):
+            return recorded_rows(recording, tap.name, sample)
+        return patch.anywhere.get(tap.name)
 
 
 def run_all(runner: BatchedRunner, jobs: Sequence[Job]) -> list[Logits]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_forensics.cca.batched import BatchedRunner
+from model_forensics.cca.continuations import Continuation, Decoder, Request
 from model_forensics.cca.jobs import Job, Logits, relative_error
 from model_forensics.cca.pool import Candidate, Sources
 from model_forensics.cca.replay import Case
@@ -89,12 +90,23 @@ class Executor:
     """
 
     def __init__(
-        self, runner: BatchedRunner, sources: Sources, pool: Sequence[Candidate], cases: Sequence[Case], seed: int
+        self,
+        runner: BatchedRunner,
+        sources: Sources,
+        pool: Sequence[Candidate],
+        cases: Sequence[Case],
+        seed: int,
+        decoder: Decoder | None = None,
     ) -> None:
+        """
+        Args:
+            decoder: continues the prompts of `text` failures; None for all others.
+        """
         self.runner = runner
         self.sources = sources
         self.pool = list(pool)
         self.cases = list(cases)
+        self.decoder = decoder
         self.deadline: float | None = None  # time.monotonic()
         self.progress: Callable[[int, int], None] | None = None
         self.worst_error = 0.0
@@ -153,11 +165,26 @@ class Executor:
         if self._forwards % CHECK_EVERY == 0:
             self._check(jobs, logits)
         self._forwards += 1
-        for (members, case), row in zip(keys, logits, strict=True):
-            self._done[members, case] = judge(self.cases[case], row)
+        said = self.continued(keys)
+        for (members, case), row, continuation in zip(keys, logits, said, strict=True):
+            self._done[members, case] = judge(self.cases[case], row, continuation)
             self._sets.add(members)
         if self.progress is not None:
             self.progress(len(self._sets), max(len(self._scheduled), len(self._sets)))
+
+    def continued(self, keys: Sequence[tuple[Members, int]]) -> Sequence[Continuation | None]:
+        """What each set and case generates; nothing where the failure is no text."""
+        if self.decoder is None:
+            return [None] * len(keys)
+        return self.decoder.run([self._request(members, case) for members, case in keys])
+
+    def _request(self, members: Members, case: int) -> Request:
+        sample = self.cases[case].sample
+        chosen = [self.pool[i] for i in members]
+        return Request(
+            sample,
+            lambda known: {c.tap: self.sources.replacement(c.tap, c.intervention, sample, known) for c in chosen},
+        )
 
     def _check(self, jobs: Sequence[Job], logits: Sequence[Logits]) -> None:
         """Rule 6: the fast path answers to plain hooks, one candidate at a time."""
@@ -184,13 +211,21 @@ class Executor:
         )
 
 
-def judge(case: Case, logits: Logits) -> CaseOutcome:
-    """One run of one case, NaN-safe."""
-    outcome = case.failure.outcome(logits, case.reference)
-    finite = bool(np.isfinite(logits).all())
-    if not finite and case.failure.kind != "nonfinite":
-        return CaseOutcome(float("inf"), outcome, None, MAX_RESIDUAL if case.donor is not None else None)
-    score = case.failure.score(logits, case.reference)
+def judge(case: Case, logits: Logits, said: Continuation | None = None) -> CaseOutcome:
+    """One run of one case, NaN-safe.
+
+    Args:
+        said: what the run generates; `text` failures are judged by it.
+    """
+    if case.text is not None:
+        assert said is not None, "a text is judged by what was generated"
+        score, outcome = case.text.judge(case.failure, logits, said)
+    else:
+        outcome = case.failure.outcome(logits, case.reference)
+        broken = not np.isfinite(logits).all() and case.failure.kind != "nonfinite"
+        score = float("inf") if broken else case.failure.score(logits, case.reference)
+    if np.isinf(score):
+        return CaseOutcome(score, outcome, None, MAX_RESIDUAL if case.donor is not None else None)
     recovery = None
     if case.donor_score is not None and case.donor_score < case.failed_score:
         recovery = (score - case.failed_score) / (case.donor_score - case.failed_score)

@@ -80,10 +80,10 @@ class Design:
         patch = sources.patch
         known = all(case.donor is not None for case in prepared.cases)
         return Laboratory(
-            executor=Executor(runner, sources, pool, prepared.cases, self.seed),
+            executor=Executor(runner, sources, pool, prepared.cases, self.seed, prepared.decoder),
             explained=Explained(prepared.model, prepared.calls, sources, rescore),
             benign=BenignEffects(prepared.model, benign, sources, donor_model, self.config.max_batch_rows),
-            copying=Copying(runner, sources, benign, prepared.taps, self.seed),
+            copying=Copying(runner, sources, benign, prepared.taps, self.seed, prepared.decoder),
             cases=self.held_out,
             in_sample=self.in_sample,
             threshold=self.config.early_stop_threshold,

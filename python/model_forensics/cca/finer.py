@@ -52,7 +52,7 @@ def refine(
     """
     taps = {one: prepared.model.sites.get(one.site) for one in fix.interventions}
     base, sources = _read(prepared, donor_model, [tap for one, tap in taps.items() if one.kind == "patch"])
-    executor = Executor(prepared.runner, sources, [], prepared.cases, seed)
+    executor = Executor(prepared.runner, sources, [], prepared.cases, seed, prepared.decoder)
     executor.deadline = deadline
     workshop = _Workshop(executor, base, goal, seen)
     whole = tuple(workshop.add(tap, one) for one, tap in taps.items())
@@ -76,7 +76,7 @@ def measure_again(
     whole = {one.site: model.sites.get(one.site) for one in fix.interventions}
     patched = [whole[one.site] for one in fix.interventions if one.kind == "patch"]
     base, sources = _read(prepared, donor_model, patched)
-    executor = Executor(prepared.runner, sources, [], prepared.cases, seed)
+    executor = Executor(prepared.runner, sources, [], prepared.cases, seed, prepared.decoder)
     workshop = _Workshop(executor, base, lambda outcome: True, held_out)
     members = tuple(_again(workshop, whole, one) for one in finer.interventions)
     return _described(workshop, members, executor.score(members, held_out))
@@ -203,7 +203,7 @@ def _read(prepared: Prepared, donor_model: Model, patched: Sequence[Tap]) -> tup
     parts = [part for tap in patched for part in (*_heads(model, tap), _neurons(model, tap)) if part is not None]
     position = prepared.runner.position
     ours = run_recording(model, prepared.calls, parts, position)
-    theirs = run_recording(donor_model, Calls(prepared.calls.recording, donor_model.device), parts, position)
+    theirs = run_recording(donor_model, Calls(prepared.donor_recording, donor_model.device), parts, position)
     base = Run(prepared.base.logits, {**prepared.base.activations, **ours.activations})
     if patch is not None:
         patch = replace(patch, rows={**patch.rows, **theirs.activations})

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from model_forensics.cca.choice import Healthy
 from model_forensics.cca.controls import reversal, shams
 from model_forensics.cca.executor import OutOfTime, SetOutcome
 from model_forensics.cca.experiment import Design
 from model_forensics.cca.finer import refine
+from model_forensics.cca.given import GivenValues
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.prepare import Prepared, prepare
 from model_forensics.cca.restoration import Rescore, output_restored
@@ -43,6 +45,7 @@ def find_fix_set(
     benign: Sequence[Recording] = (),
     donor_model: Model | None = None,
     contrast: Recording | None = None,
+    donor_values: GivenValues | None = None,
     ranking: Sequence[str] = (),
     rescore: Rescore | None = None,
     seed: int = 0,
@@ -55,7 +58,8 @@ def find_fix_set(
         benign: recordings of runs that did not fail: donors (`mean`, and `patch` where they hold the same input) and
             the measure of side effects.
         donor_model: a model of the same architecture that does not fail; preferred donor.
-        contrast: one recording whose samples pair with the incident's by order.
+        contrast: one recording whose samples pair with the incident's by order, token for token.
+        donor_values: activations to write, by site. At most one of `donor_model`, `contrast` and these.
         ranking: site names, most suspicious first; orders ties and what a timeout leaves out, decides nothing else.
         rescore: forensics on {site: per sample [rows, features]}, all samples of the incident in order; returns the
             anomalous (sample, site) pairs.
@@ -63,7 +67,7 @@ def find_fix_set(
         progress: called with ("search", sets run, sets scheduled so far).
 
     Raises:
-        UsageError: the incident states no failure, or the timeout is negative.
+        UsageError: the incident states no failure, the timeout is negative, or donors contradict one another.
         OutputError: outputs cannot be judged.
         InterventionError: no intervention is possible, or a donor does not fit.
         ModelError: the batched forward and plain hooks disagree.
@@ -71,7 +75,8 @@ def find_fix_set(
     if timeout_seconds is not None and timeout_seconds < 0:
         raise UsageError(f"a timeout of {timeout_seconds:g} s is in the past", cure="Give 0 or more seconds")
     started = time.monotonic()
-    prepared = prepare(model, incident, config=config, benign=benign, donor_model=donor_model, contrast=contrast)
+    healthy = Healthy(benign, donor_model, contrast, donor_values)
+    prepared = prepare(model, incident, config=config, healthy=healthy)
     if not prepared.cases:
         return _unsolved(prepared, None, prepared.warnings)
     design = Design.of(prepared, config, ranking, seed)
@@ -201,7 +206,9 @@ def _measure(laboratory: Laboratory, hit: Hit, candidates: int, forwards: int) -
 
 def _forwards(laboratory: Laboratory) -> int:
     """Rows run through the model so far, checks included."""
-    return laboratory.executor.runner.rows_run + laboratory.explained.rows_run + laboratory.benign.rows_run
+    decoder = laboratory.executor.decoder
+    generated = 0 if decoder is None else decoder.rows_run
+    return laboratory.executor.runner.rows_run + generated + laboratory.explained.rows_run + laboratory.benign.rows_run
 
 
 def _spent(laboratory: Laboratory, config: CausalConfig, searched: Shortlisted | None, seed: int) -> SearchSpent:

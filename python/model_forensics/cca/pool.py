@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from model_forensics.cca.continuations import common
 from model_forensics.cca.donors import MeanDonor, PatchDonor
-from model_forensics.cca.jobs import Replacement
+from model_forensics.cca.jobs import Replacement, checked_positions
 from model_forensics.cca.replay import Run
+from model_forensics.cca.sequences import Tokens
 from model_forensics.errors import InterventionError
 from model_forensics.models import Model, Tap
 from model_forensics.types import Intervention, InterventionKind
@@ -40,12 +42,49 @@ def component_of(tap: Tap) -> str:
 
 
 @dataclass(frozen=True)
+class Spoken:
+    """Of `text` failures, per sample: which generated tokens belong to the run that is scored, and to the donor's.
+
+    Attributes:
+        prompts: tokens of the prompt.
+        scored: the generated tokens that precede the scored position.
+        donor: what the donor generates; () where it runs on the prompt only.
+    """
+
+    prompts: tuple[int, ...]
+    scored: tuple[Tokens, ...]
+    donor: tuple[Tokens, ...]
+
+    def fitted(self, replacement: Replacement, sample: int, known: Tokens | None) -> Replacement:
+        """What is written into the run of the prompt and `known` (None: the scored run).
+
+        One row is written at every token. Rows for tokens are written at the prompt, and at generated tokens as long as
+        these are the donor's own: it has no values for others, and what follows is carried on by keys and values.
+        """
+        known = self.scored[sample] if known is None else known
+        tokens = self.prompts[sample] + len(known)
+        rows, positions = replacement.values, replacement.positions
+        if positions is not None:
+            scored = self.prompts[sample] + len(self.scored[sample])
+            positions = tuple(p for p in checked_positions(positions, scored, f"sample {sample}") if p < tokens)
+        if rows.shape[0] == 1:
+            return Replacement(rows, positions)
+        own = min(len(rows), self.prompts[sample] + common(known, self.donor[sample]))
+        if own == tokens:
+            return Replacement(rows[:tokens], positions)
+        padded = torch.zeros(tokens, rows.shape[1], dtype=rows.dtype)
+        padded[:own] = rows[:own]
+        return Replacement(padded, tuple(p for p in (range(tokens) if positions is None else positions) if p < own))
+
+
+@dataclass(frozen=True)
 class Sources:
     """All that interventions may write from."""
 
     patch: PatchDonor | None
     mean: MeanDonor | None
     features: Mapping[str, int]  # per site, as the replay computed them
+    spoken: Spoken | None = None
 
     def intervention(self, site: str, kind: InterventionKind) -> Intervention:
         """The intervention with its donor.
@@ -64,12 +103,21 @@ class Sources:
             )
         return Intervention(site=site, kind=kind, donor=source.description)
 
-    def replacement(self, tap: Tap, intervention: Intervention, sample: int) -> Replacement:
+    def replacement(
+        self, tap: Tap, intervention: Intervention, sample: int, known: Tokens | None = None
+    ) -> Replacement:
         """What the intervention writes for one sample of the incident.
+
+        Args:
+            known: generated tokens that follow the prompt in place of those of the scored run (`text` failures).
 
         Raises:
             InterventionError: the donor has nothing for this sample.
         """
+        written = self._whole(tap, intervention, sample)
+        return written if self.spoken is None else self.spoken.fitted(written, sample, known)
+
+    def _whole(self, tap: Tap, intervention: Intervention, sample: int) -> Replacement:
         if intervention.kind == "zero":
             return Replacement(torch.zeros(1, self.features[tap.name]), intervention.positions)
         if intervention.kind == "mean":
@@ -149,8 +197,14 @@ def build_pool(
         The pool, and warnings for the kinds that could not serve.
 
     Raises:
-        InterventionError: no configured kind of intervention has a donor; a donor does not fit a site's shape.
+        InterventionError: the model has no component; no configured kind of intervention has a donor; a donor does not
+            fit a site's shape.
     """
+    if not taps:
+        raise InterventionError(
+            "the model has no component that may be a cause",
+            cure="A module whose output is the model's own only cuts through it: give a model with inner modules",
+        )
     rank = {site: position for position, site in enumerate(ranking)}
     ordered = sorted(taps, key=lambda tap: (rank.get(tap.name, len(rank)), tap.order))
     allowed = {kind: [tap for tap in ordered if may_be_cause(tap, kind, sources.patch)] for kind in kinds}
@@ -192,7 +246,8 @@ def difference(
     total, same = 0.0, True
     for sample in samples:
         before = base.activations[tap.name][sample]
-        values = sources.replacement(tap, intervention, sample).values
+        written = sources.replacement(tap, intervention, sample)
+        values = written.values
         if values.shape[1] != before.shape[1] or values.shape[0] not in (1, before.shape[0]):
             raise InterventionError(
                 f"the donor's activation {list(values.shape)} does not fit {list(before.shape)}",
@@ -200,8 +255,8 @@ def difference(
                 cure="Use a donor with the same number of tokens and features",
             )
         after = values.to(before.dtype).expand_as(before)
-        if intervention.positions is not None:
-            rows = list(intervention.positions)
+        if written.positions is not None:
+            rows = list(written.positions)
             before, after = before[rows], after[rows]
         same = same and bool(torch.equal(before, after))
         total += replaced_bits(before, after)

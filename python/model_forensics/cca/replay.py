@@ -13,6 +13,7 @@ import torch
 from model_forensics.cca.calls import Calls, recorded_logits
 from model_forensics.cca.jobs import Logits, relative_error, tolerance
 from model_forensics.cca.plain import scored
+from model_forensics.cca.telling import Telling
 from model_forensics.errors import OutputError, UsageError
 from model_forensics.failure import Failure, log_softmax
 from model_forensics.models import Model, Tap, hooks
@@ -43,6 +44,8 @@ class Case:
         failed: logits of the replayed, unedited run; `failed_score` its score.
         reference: logits of a healthy run on the same input, None where there is none; they say which answer is right.
         donor: logits of the run that the donor's activations come from (recovery is measured against it), or None.
+        text: what is compared where the failure is a `text`; all logits are then those behind the tokens that the
+            failed and the reference's continuation begin with alike.
     """
 
     sample: int
@@ -53,6 +56,7 @@ class Case:
     reference: Logits | None = None
     donor: Logits | None = None
     donor_score: float | None = None
+    text: Telling | None = None
 
     @cached_property
     def donor_log(self) -> Logits:

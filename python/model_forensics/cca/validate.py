@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from model_forensics.cca.choice import Healthy
 from model_forensics.cca.controls import reversal, shams
 from model_forensics.cca.experiment import Design
 from model_forensics.cca.finer import measure_again
+from model_forensics.cca.given import GivenValues
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.pool import Candidate, difference, may_be_cause
 from model_forensics.cca.prepare import Prepared, prepare
@@ -25,6 +27,7 @@ def validate_fix(
     benign: Sequence[Recording] = (),
     donor_model: Model | None = None,
     contrast: Recording | None = None,
+    donor_values: GivenValues | None = None,
     config: CausalConfig,
     rescore: Rescore | None = None,
     seed: int = 0,
@@ -41,9 +44,8 @@ def validate_fix(
     sites = [intervention.site for intervention in fix_set.interventions]
     if len(set(sites)) < len(sites) or not sites:
         raise InterventionError("a fix set holds one intervention per site", cure="Give a fix set of find_fix_set")
-    prepared = prepare(
-        model, incident, config=config, benign=benign, donor_model=donor_model, contrast=contrast, extra_sites=sites
-    )
+    healthy = Healthy(benign, donor_model, contrast, donor_values)
+    prepared = prepare(model, incident, config=config, healthy=healthy, extra_sites=sites)
     if not prepared.cases:
         raise InterventionError(
             "no sample of the incident fails on replay, so there is nothing to repair",
@@ -104,6 +106,7 @@ def _candidate(prepared: Prepared, intervention: Intervention) -> Candidate:
     named, given = intervention.donor, found.donor
     if named is not None and given is not None:
         digests = named.weights_digest is None or given.weights_digest in (None, named.weights_digest)
+        digests = digests and named.content_digest == given.content_digest
         if named.kind != given.kind or named.same_input != given.same_input or not digests:
             raise InterventionError(
                 f"the set was measured with donor {named.kind} ({named.source}), and {given.kind}"

@@ -19,6 +19,8 @@ FOUND = ("cause_found", "workaround_found", "anomaly_located")
 @click.option("--model", metavar="DIR_OR_ID", help="The model that failed; by default the one the bundle names.")
 @click.option("--donor-model", metavar="DIR_OR_ID", help="A version that works: the donor of activations.")
 @click.option("--contrast", type=options.EXISTING, help="A recording whose samples pair with the incident's.")
+@options.donor_values
+@click.option("--donor-sample", metavar="ID", help="Patch from this benign sample; it aligns token for token.")
 @options.model_factory
 @click.option("--output", type=options.EXISTING, help="Where the JSON goes [analysis_results/<bundle id>.json].")
 @click.option("--report", "report_path", type=options.EXISTING, help="Where the HTML goes [beside the JSON].")
@@ -46,6 +48,8 @@ def command(
     model: str | None,
     donor_model: str | None,
     contrast: Path | None,
+    donor_values: Path | None,
+    donor_sample: str | None,
     model_factory: str | None,
     output: Path | None,
     report_path: Path | None,
@@ -76,7 +80,8 @@ def command(
     from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
 
     if forensics_only:
-        searching = {"--model": model, "--donor-model": donor_model, "--contrast": contrast, "--strict": strict}
+        donors = {"--contrast": contrast, "--donor-values": donor_values, "--donor-sample": donor_sample}
+        searching = {"--model": model, "--donor-model": donor_model, **donors, "--strict": strict}
         options.contradiction("--forensics-only", {**searching, "--model-factory": model_factory})
         options.contradiction(
             "--forensics-only",
@@ -96,6 +101,8 @@ def command(
         "beam_width": beam_width,
         "max_fix_set_size": max_fix_set_size,
         "evidence": evidence,
+        "donor": None if donor_sample is None else "benign_sample",
+        "donor_sample": donor_sample,
     }
     settings = {
         "device": device,
@@ -114,6 +121,7 @@ def command(
             model,
             donor_model=donor_model,
             contrast=contrast,
+            donor_values=donor_values,
             model_factory=model_factory,
             output=output,
             strict=strict,

@@ -24,6 +24,9 @@ baseline = click.option(
 model_factory = click.option(
     "--model-factory", metavar="PKG.MODULE:FUNCTION", help="Build models with this function, called with their source."
 )
+donor_values = click.option(
+    "--donor-values", metavar="FILE", type=EXISTING, help="Activations to write, by site (safetensors)."
+)
 device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 output_format = click.option(
     "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True

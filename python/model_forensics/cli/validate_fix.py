@@ -17,6 +17,7 @@ from model_forensics.cli import exits, options
 @options.baseline
 @click.option("--donor-model", metavar="DIR_OR_ID", help="The donor model [the one the results name].")
 @click.option("--contrast", type=options.EXISTING, help="The contrast recording, when the fix patches from one.")
+@options.donor_values
 @options.model_factory
 @options.device
 @options.output_format
@@ -27,6 +28,7 @@ def command(
     baseline: Path | None,
     donor_model: str | None,
     contrast: Path | None,
+    donor_values: Path | None,
     model_factory: str | None,
     device: str,
     output_format: str,
@@ -46,6 +48,7 @@ def command(
         baseline=baseline,
         donor_model=donor_model,
         contrast=contrast,
+        donor_values=donor_values,
         model_factory=model_factory,
     )
     if output_format == "json":

@@ -24,6 +24,7 @@ _DONORS = {
     "benign_sample": "benign sample",
     "contrast": "contrast input",
     "reference_model": "reference model",
+    "given": "given values",
 }
 
 
@@ -71,6 +72,7 @@ def _mean_over(donor: Donor | None) -> str:
         "benign_sample": " over benign samples",
         "contrast": " over the contrast input",
         "reference_model": " over the reference model's run",
+        "given": " over given values",
     }[donor.kind]
 
 
@@ -84,6 +86,7 @@ def _whose(donor: Donor | None) -> str:
         "benign_sample": "a benign sample's",
         "contrast": "the contrast input's",
         "reference_model": "the reference model's",
+        "given": "given values",
     }[donor.kind]
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from model_forensics.types.base import Frozen
 
 InterventionKind = Literal["zero", "mean", "patch"]
-DonorKind = Literal["benign_mean", "benign_sample", "contrast", "reference_model"]
+DonorKind = Literal["benign_mean", "benign_sample", "contrast", "reference_model", "given"]
 Minimality = Literal["none", "local", "subset", "cardinality"]
 
 
@@ -22,8 +22,9 @@ class Donor(Frozen):
     """Where replacement activations come from."""
 
     kind: DonorKind
-    source: str | None  # bundle path or model source
+    source: str | None  # bundle path, model source or file
     weights_digest: str | None = None
+    content_digest: str | None = None  # "sha256:…" of given values
     same_input: bool  # the donor ran on the very same input, so positions correspond
 
 
