@@ -7,11 +7,11 @@ is made where both are known (`cca.telling`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from model_forensics.errors import OutputError
 
@@ -58,6 +58,15 @@ class Failure(BaseModel):
             raise ValueError("threshold_bits must be a positive number")
         self._check_text()
         return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What only text failures have is written for them alone, so that all others are written as ever."""
+        written: dict[str, Any] = dump(self)
+        if self.kind != "text":
+            for name in ("wrong_pattern", "right_pattern", "max_new_tokens"):
+                written.pop(name, None)
+        return written
 
     def _check_text(self) -> None:
         patterns = [pattern for pattern in (self.wrong_pattern, self.right_pattern) if pattern is not None]
