@@ -101,8 +101,8 @@ def test_another_bundle_in_its_place_is_refused(home: Path, pipeline: RCAPipelin
 def test_a_baseline_of_another_format_is_refused_with_the_cure(home: Path, pipeline: RCAPipeline) -> None:
     pipeline.build_baseline(home / "first", home / "one")
     manifest = home / "one" / "baseline.json"
-    manifest.write_text(manifest.read_text().replace('"format_version": "2.0"', '"format_version": "1.0"'))
-    with pytest.raises(BaselineError, match=r"'1.0', this release reads 2.0.*build-baseline"):
+    manifest.write_text(manifest.read_text().replace('"format_version": "2.1"', '"format_version": "1.0"'))
+    with pytest.raises(BaselineError, match=r"'1.0', this release reads 2.1.*build-baseline"):
         pipeline.build_baseline([home / "one", home / "second"], home / "both")
 
 
