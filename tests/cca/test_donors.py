@@ -77,6 +77,7 @@ def test_one_vector_is_written_at_every_token_of_every_input(plant):
         ({"L1.mlp": np.zeros((0, 32))}, "shape"),
         ({"L1.mlp": np.zeros(16)}, "shape"),
         ({"L1.mlp": np.zeros((3, 32))}, "shape"),
+        ({"L1.mlp": np.full(32, 0.1)}, "float32 here"),
         ({"L1.resid": np.zeros(32)}, "no candidate"),
         ({"L7.mlp": np.zeros(32)}, "no candidate"),
         ({"nobody/L1.mlp": np.zeros(32)}, "does not hold"),

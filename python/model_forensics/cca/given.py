@@ -98,7 +98,8 @@ def given_donor(incident: Recording, values: GivenValues, taps: Sequence[Tap], b
         base: the incident's run, for the shapes.
 
     Raises:
-        InterventionError: a name that is no site of `taps` or no sample; another width or number of tokens.
+        InterventionError: a name that is no site of `taps` or no sample; another width or number of tokens; numbers
+            that the model's type at the site does not hold.
     """
     named: dict[tuple[str | None, str], npt.NDArray[Any]] = {}
     for name, array in values.arrays.items():
@@ -123,7 +124,7 @@ def given_donor(incident: Recording, values: GivenValues, taps: Sequence[Tap], b
     for site in sorted({site for _, site in named}):
         own = [named.get((s.sample_id, site), named.get((None, site))) for s in incident.samples]
         rows[site] = tuple(
-            None if array is None else _fitting(array, base.activations[site][i].shape, f"{site}, sample {i}")
+            None if array is None else _fitting(array, base.activations[site][i], f"{site}, sample {i}")
             for i, array in enumerate(own)
         )
     description = Donor(kind="given", source=values.source, content_digest=values.digest, same_input=False)
@@ -137,12 +138,19 @@ def _rows(array: npt.NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.array(array, ndmin=2))
 
 
-def _fitting(array: npt.NDArray[Any], shape: Sequence[int], where: str) -> torch.Tensor:
+def _fitting(array: npt.NDArray[Any], run: torch.Tensor, where: str) -> torch.Tensor:
     value = _rows(array)
-    if value.shape[1] != shape[1] or value.shape[0] not in (1, shape[0]):
+    if value.shape[1] != run.shape[1] or value.shape[0] not in (1, run.shape[0]):
         raise InterventionError(
-            f"the values given have shape {list(array.shape)}, and the run has {list(shape)}",
+            f"the values given have shape {list(array.shape)}, and the run has {list(run.shape)}",
             where=where,
             cure="Give [features] for every token, or one row for each token of this sample",
+        )
+    if not torch.equal(value.to(run.dtype).to(value.dtype), value):
+        kind = str(run.dtype).removeprefix("torch.")
+        raise InterventionError(
+            f"the model computes {kind} here, which does not hold the values given exactly",
+            where=where,
+            cure=f"Round them to {kind} first: what is given is what is written",
         )
     return value
