@@ -24,7 +24,7 @@ from model_forensics.models import Model, hooks
 KEPT_DRAFTS = 32
 """Continuations of one sample that later rows are compared with."""
 CHECK_EVERY = 16
-"""Calls between self-checks after the first."""
+"""Calls between self-checks after the first; of calls with edits, and of those without."""
 
 EditsAt = Callable[[Tokens], Edits]
 """The edits of a run of a sample's prompt followed by these generated tokens."""
@@ -87,7 +87,7 @@ class Decoder:
         self._ends = end_tokens(model)
         self._drafts: list[list[Tokens]] = [[] for _ in prompts]
         self._random = np.random.default_rng([seed, 7])
-        self._calls = 0
+        self._calls = {True: 0, False: 0}  # with edits, and without
 
     def on(self, model: Model) -> Decoder:
         """The same prompts on another model."""
@@ -103,8 +103,11 @@ class Decoder:
         """Whether nothing would be generated behind these."""
         return len(tokens) >= self.limit or (bool(tokens) and tokens[-1] in self._ends)
 
-    def run(self, requests: Sequence[Request]) -> list[Continuation]:
+    def run(self, requests: Sequence[Request], before_forward: Callable[[], None] = lambda: None) -> list[Continuation]:
         """The greedy continuation of every row.
+
+        Args:
+            before_forward: called before each forward; what it raises ends the run, and nothing is returned.
 
         Raises:
             InterventionError: an edit does not fit.
@@ -113,14 +116,16 @@ class Decoder:
         rows = [_Row(request) for request in requests]
         while active := [row for row in rows if row.result is None]:
             for batch in self._batches(active):
+                before_forward()
                 self._memory.in_parts(batch, self._advance)
         found = [row.result for row in rows if row.result is not None]
         for request, continuation in zip(requests, found, strict=True):
             self.expect(request.sample, continuation.tokens)
-        if found and self._calls % CHECK_EVERY == 0:
-            place = int(self._random.integers(len(found)))
+        edited = [place for place, request in enumerate(requests) if request.edits is not no_edits]
+        if found and self._calls[bool(edited)] % CHECK_EVERY == 0:
+            place = int(self._random.choice(edited or len(found)))
             self._check(requests[place], found[place], len(found))
-        self._calls += 1
+        self._calls[bool(edited)] += 1
         return found
 
     def run_plain(self, request: Request) -> Continuation:
@@ -162,34 +167,39 @@ class Decoder:
             for place, (row, tokens) in enumerate(zip(rows, fed, strict=True))
         ]
         sequences = [self.prompts[row.request.sample] + tokens for row, tokens in zip(rows, fed, strict=True)]
+        guessed = [len(tokens) - len(row.known) for row, tokens in zip(rows, fed, strict=True)]
         with torch.no_grad(), hooks.edit(self.model.module, batch_edits(jobs, None)):
-            logits = self._forward(sequences)
-        for row, tokens, own in zip(rows, fed, logits, strict=True):
-            tail = own[own.shape[0] - len(tokens) - 1 :]
+            logits = self._forward(sequences, 1 + max(guessed))
+        for row, tokens, count, own in zip(rows, fed, guessed, logits, strict=True):
+            tail = own[own.shape[0] - count - 1 :]
             chosen, finite = tail.argmax(dim=-1).tolist(), tail.isfinite().all(dim=-1).tolist()
             self._accept(row, tokens, chosen, finite)
         return [None] * len(rows)
 
     def _accept(self, row: _Row, fed: Tokens, chosen: Sequence[int], finite: Sequence[bool]) -> None:
-        for place, token in enumerate(chosen):
-            if not finite[place]:
-                row.result = Continuation(fed[:place], broken=True)
+        """Take what the row chooses behind its known tokens, as long as it is what it was fed, and one token more."""
+        for token, known in zip(chosen, finite, strict=True):
+            place = len(row.known)
+            if not known:
+                row.result = Continuation(row.known, broken=True)
                 return
-            row.known = (*fed[:place], token)
+            row.known = (*row.known, token)
             if token in self._ends or len(row.known) == self.limit:
                 row.result = Continuation(row.known)
                 return
             if place < len(fed) and fed[place] != token:
                 return
 
-    def _forward(self, sequences: Sequence[Tokens]) -> torch.Tensor:
-        """[rows, tokens, classes]."""
+    def _forward(self, sequences: Sequence[Tokens], last: int) -> torch.Tensor:
+        """[rows, tokens, classes], of the `last` tokens where the model can leave out the others: of a large vocabulary
+        they take most of the memory.
+        """
         ids = torch.tensor(sequences, dtype=torch.long)
         self.rows_run += len(sequences)
-        logits = self.model.forward(
-            {"input_ids": ids, "attention_mask": torch.ones_like(ids)} if self._masked else {"input_ids": ids}
-        )
-        if logits.ndim != 3 or logits.shape[:2] != ids.shape:
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)} if self._masked else {"input_ids": ids}
+        logits = self.model.forward(inputs, last=last)
+        kept = last if self.model.takes_logits_to_keep else ids.shape[1]
+        if logits.ndim != 3 or logits.shape[:2] != (len(sequences), kept):
             raise OutputError(
                 f"an output of shape {list(logits.shape)} for {list(ids.shape)} tokens cannot be continued with text",
                 cure="Give a causal language model, which returns [batch, tokens, classes]",
@@ -204,7 +214,7 @@ class Decoder:
         if copies > 1:
             edits = {tap: repeated(edit, copies) for tap, edit in edits.items()}
         with torch.no_grad(), hooks.edit(self.model.module, edits):
-            logits = self._forward([self.prompts[request.sample] + known] * copies)
+            logits = self._forward([self.prompts[request.sample] + known] * copies, 1)
         return np.asarray(logits[0, -1].to(torch.float64).cpu().numpy())
 
     def _check(self, request: Request, found: Continuation, rows: int) -> None:

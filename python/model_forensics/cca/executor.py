@@ -140,8 +140,7 @@ class Executor:
         self._scheduled.update(members for members, _ in todo)
         jobs = [self.job(members, case) for members, case in todo]
         for batch in self.runner.batches(jobs):
-            if self.deadline is not None and time.monotonic() >= self.deadline:
-                raise OutOfTime
+            self._look_at_the_clock()
             self._run([jobs[i] for i in batch], [todo[i] for i in batch])
         return [self._outcome(members, cases) for members in sets]
 
@@ -176,7 +175,16 @@ class Executor:
         """What each set and case generates; nothing where the failure is no text."""
         if self.decoder is None:
             return [None] * len(keys)
-        return self.decoder.run([self._request(members, case) for members, case in keys])
+        requests = [self._request(members, case) for members, case in keys]
+        return self.decoder.run(requests, self._look_at_the_clock)  # a long text takes many forwards
+
+    def _look_at_the_clock(self) -> None:
+        """
+        Raises:
+            OutOfTime: the deadline passed.
+        """
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise OutOfTime
 
     def _request(self, members: Members, case: int) -> Request:
         sample = self.cases[case].sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
@@ -79,17 +80,26 @@ class Model:
         """Makes `reference` read the weights again."""
         self._digested = None
 
+    @cached_property
+    def takes_logits_to_keep(self) -> bool:
+        """Whether the module can leave out the logits of all tokens but the last few."""
+        return "logits_to_keep" in inspect.signature(self.module.forward).parameters
+
     @torch.no_grad()
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, inputs: Mapping[str, Tensor], *, last: int | None = None) -> Tensor:
         """Runs the model: [batch, tokens, classes] or [batch, classes], on the model's device, without gradients.
 
         Inputs are moved to the device. Floating-point ones are cast to the dtype of the weights: bundles hold
         bfloat16 inputs widened to float32.
 
+        Args:
+            last: the logits of so many last tokens are enough; where the module cannot leave out the others, all come.
+
         Raises:
             ModelError: the model returns no tensor.
         """
-        output = self.module(**{name: self._placed(value) for name, value in inputs.items()})
+        keep = {"logits_to_keep": last} if last is not None and self.takes_logits_to_keep else {}
+        output = self.module(**{name: self._placed(value) for name, value in inputs.items()}, **keep)
         return output_tensor(output, "")
 
     def _placed(self, value: Tensor) -> Tensor:
