@@ -107,7 +107,10 @@ def _smallest(found: Found, components: Callable[[tuple[int, ...]], int], size: 
 
 
 def _dealt(prepared: Prepared, random: np.random.Generator) -> Prepared:
-    """The same experiment with the donor's rows of samples of as many tokens permuted."""
+    """The same experiment with the donor's rows of samples of as many tokens permuted.
+
+    Of texts, what a donor generated goes along with its rows: behind the prompt they are for those tokens only.
+    """
     donor = prepared.sources.patch
     assert donor is not None
     source = list(range(len(prepared.calls.recording.samples)))
@@ -116,12 +119,18 @@ def _dealt(prepared: Prepared, random: np.random.Generator) -> Prepared:
             source[place] = int(origin)
     rows = {site: tuple(values[source[i]] for i in range(len(values))) for site, values in donor.rows.items()}
     description = donor.description.model_copy(update={"same_input": False})
-    return replace(prepared, sources=replace(prepared.sources, patch=PatchDonor(description, donor.logits, rows)))
+    spoken = prepared.sources.spoken
+    if spoken is not None:
+        spoken = replace(spoken, donor=tuple(spoken.donor[origin] for origin in source))
+    patch = PatchDonor(description, donor.logits, rows)
+    return replace(prepared, sources=replace(prepared.sources, patch=patch, spoken=spoken))
 
 
 def _classes(prepared: Prepared) -> list[list[int]]:
-    """The failing samples, by their number of tokens."""
+    """The failing samples, by their number of tokens; of texts, by that of their prompts."""
+    spoken, samples = prepared.sources.spoken, prepared.calls.recording.samples
     classes: dict[int, list[int]] = {}
     for case in prepared.cases:
-        classes.setdefault(prepared.calls.recording.samples[case.sample].tokens, []).append(case.sample)
+        tokens = samples[case.sample].tokens if spoken is None else spoken.prompts[case.sample]
+        classes.setdefault(tokens, []).append(case.sample)
     return list(classes.values())
