@@ -5,7 +5,8 @@ The executor runs every patch of three kinds of sites × layers × tokens, its s
 of these, spread evenly, one patch a forward, which is what each of them costs whatever its layer and token. All
 results are compared before anything is reported. Contenders take turns; ratios are of the medians over the rounds.
 
-With `--device cuda` the same table is of a GPU.
+With `--device cuda` the same table is of a GPU. `python -m bench patching_table` makes the table of docs/fix-sets.md
+from what `--output` wrote.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -157,6 +159,9 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     load = machine.Load()
     result = run(options) | {"threads": options.threads, "device": options.device, "machine": machine.describe()}
+    result["device_name"] = torch.cuda.get_device_name() if options.device.startswith("cuda") else None
+    result["commit"] = machine.commit()
+    result["measured_at"] = datetime.now(UTC).isoformat()
     result["load_of_others"] = load.of_others()
     print(as_text(result))
     if options.output:
@@ -195,6 +200,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     result: dict[str, object] = {
         "shape": options.shape,
         "tokens": options.tokens,
+        "patched_tokens": options.tokens - first,
         "patches": len(patches),
         "max_batch_rows": options.rows,
         "seconds_per_patch": {name: asdict(one) for name, one in times.items()},
