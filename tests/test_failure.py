@@ -133,6 +133,8 @@ def test_texts_are_judged_by_patterns(wrong, right, outcomes) -> None:
         assert failure.text_outcome("yes indeed", is_reference=True) == "fixed"
     with pytest.raises(OutputError, match="continuation"):
         failure.score(np.zeros(2))
+    with pytest.raises(OutputError, match="continuation"):
+        failure.outcome(np.zeros(2))
     with pytest.raises(OutputError, match="answers of its own"):
         failure.with_answers([1], None)
     assert Failure.model_validate_json(failure.model_dump_json()) == failure

@@ -143,9 +143,8 @@ class Failure(BaseModel):
             OutputError: logits hold NaN or Inf and the failure is not `nonfinite`; an answer is out of range; the
                 predicate has neither wrong nor right answers; `divergence` without a reference; `text`.
         """
-        if self.kind == "text":
-            raise OutputError("a 'text' failure is judged on a continuation, not on logits", cure="Use text_fails")
         values: npt.NDArray[np.float64] = np.asarray(logits, dtype=np.float64)
+        self._refuse_text()
         finite = np.isfinite(values)
         if self.kind == "nonfinite":
             return float(1.0 - finite.mean())
@@ -171,6 +170,7 @@ class Failure(BaseModel):
         Raises:
             OutputError: as `score`, but for NaN and Inf.
         """
+        self._refuse_text()
         values: npt.NDArray[np.float64] = np.asarray(logits, dtype=np.float64)
         if self.kind == "nonfinite":
             score = self.score(values)
@@ -224,6 +224,10 @@ class Failure(BaseModel):
         wrong = f"{noun} {', '.join(map(str, self.wrong))}" if self.wrong else f"another {noun}"
         right = f"{noun} {', '.join(map(str, self.right))}" if self.right else "each sample's right answer"
         return f"{wrong} instead of {right}" + (f" at {where}" if self.kind == "token" else "")
+
+    def _refuse_text(self) -> None:
+        if self.kind == "text":
+            raise OutputError("a 'text' failure is judged on a continuation, not on logits", cure="Use text_fails")
 
     def _finite_score(self, logits: npt.NDArray[np.float64], reference: Logits | None) -> float:
         return self._divergence(logits, reference) if self.kind == "divergence" else self._margin(logits)
