@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_forensics import cf, report, sources
+from model_forensics import cf, deployment, report, sources
 from model_forensics.bundle import MemoryRecording, find_bundles
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
@@ -198,19 +198,30 @@ class RCAPipeline:
         contrast: str | Path | Recording | None = None,
         donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None = None,
         model_factory: str | None = None,
+        workaround: int | None = None,
+        export_hook: str | Path | None = None,
+        export_weights: str | Path | None = None,
+        overwrite: bool = False,
     ) -> Validation:
         """Runs a result's proof again, with its configuration. Bundles and donor default to the paths in the result.
 
+        Args:
+            workaround: run that one of the result's workarounds, the first is 1, in place of its fix set.
+            export_hook: if the proof holds, write the set there as a Python file that needs torch alone.
+            export_weights: if the proof holds, write the model there with the set as part of its weights.
+            overwrite: replace exports that are there.
+
         Raises:
-            ResultsError: the result has no fix set, or the incident is not the one it is about.
+            ResultsError: the result has no such set, or the incident is not the one it is about.
             ConfigError: the configuration in the result is not one of this release.
+            UsageError: an export would replace something.
         """
         from model_forensics import cca  # noqa: PLC0415  (torch loads late)
 
         loaded = result if isinstance(result, AnalysisResult) else report.read_json_result(Path(result))
         where = None if isinstance(result, AnalysisResult) else result
-        if loaded.fix_set is None:
-            raise ResultsError("this result has no fix set", where=where, cure="Validate a result that found one")
+        fix = _chosen(loaded, workaround, where)
+        places = deployment.Places.of(export_hook, export_weights, overwrite=overwrite)
         environment = loaded.environment
         if incident is None and environment.incident_path is None:
             raise ResultsError("the result does not say where its incident is", where=where, cure="Pass --incident")
@@ -226,21 +237,26 @@ class RCAPipeline:
         modules = Config.from_dict(environment.configuration, where).modules
         config = self.config.model_copy(update={"modules": modules})
         benign = sources.open_baseline(baseline or environment.baseline_path, config)
-        contrast = contrast or _donor_source(loaded.fix_set, "contrast")
-        donor_values = donor_values or _donor_source(loaded.fix_set, "given")
+        contrast = contrast or _donor_source(fix, "contrast")
+        donor_values = donor_values or _donor_source(fix, "given")
+        opened = sources.open_model(model, factory=factory, config=self.config)
+        healthy: deployment.Healthy = {
+            "benign": benign.recordings,
+            "donor_model": sources.open_model(donor_source, factory=factory, config=self.config)
+            if donor_source
+            else None,
+            "contrast": sources.open_recording(contrast) if contrast else None,
+            "donor_values": sources.open_donor_values(donor_values),
+        }
+        rescore = _rescorer(recording, benign.baseline, modules.cf)
         measured = cca.validate_fix(
-            sources.open_model(model, factory=factory, config=self.config),
-            recording,
-            loaded.fix_set,
-            benign=benign.recordings,
-            donor_model=sources.open_model(donor_source, factory=factory, config=self.config) if donor_source else None,
-            contrast=sources.open_recording(contrast) if contrast else None,
-            donor_values=sources.open_donor_values(donor_values),
-            config=modules.cca,
-            rescore=_rescorer(recording, benign.baseline, modules.cf),
-            seed=environment.seed,
+            opened, recording, fix, **healthy, config=modules.cca, rescore=rescore, seed=environment.seed
         )
-        return _compare(loaded.fix_set, measured)
+        validation = _compare(fix, measured)
+        if not validation.holds or not places.any():
+            return validation
+        exports = places.export(opened, recording, validation, healthy, modules.cca)
+        return validation.model_copy(update={"exports": exports})
 
     # --- stages -----------------------------------------------------------------------------------
 
@@ -340,6 +356,27 @@ def _evidence(forensics: ForensicsResult, causal: CausalResult | None) -> Eviden
 def _layer_of(site: str) -> int | None:
     head = site.split(".", 1)[0]
     return int(head[1:]) if head[:1] == "L" and head[1:].isdigit() else None
+
+
+def _chosen(result: AnalysisResult, workaround: int | None, where: object) -> FixSet:
+    """The result's fix set, or the workaround of this number.
+
+    Raises:
+        ResultsError: it has none.
+    """
+    place = None if where is None else str(where)
+    if workaround is not None:
+        count = len(result.workarounds)
+        if not 1 <= workaround <= count:
+            raise ResultsError(
+                f"this result has {count} workarounds, and number {workaround} is asked for",
+                where=place,
+                cure="'model-forensics report' lists them; the first is 1",
+            )
+        return result.workarounds[workaround - 1]
+    if result.fix_set is None:
+        raise ResultsError("this result has no fix set", where=place, cure="Validate a result that found one")
+    return result.fix_set
 
 
 def _donor_source(fix: FixSet, kind: DonorKind) -> str | None:

@@ -10,9 +10,11 @@ COMMANDS = {
     "analyze": "Find the cause of an incident and prove it.",
     "build-baseline": "Fit a baseline from benign bundles.",
     "demo": "Analyze the incident that ships with the package.",
+    "diff": "Show what differs between two incidents or two results.",
     "info": "Show versions, devices and backends.",
     "inspect": "Show what a bundle holds.",
     "report": "Render a results file as HTML.",
+    "test": "Check that this installation works.",
     "triage": "Rank a directory of bundles.",
     "validate-fix": "Run a result's proof again.",
 }
