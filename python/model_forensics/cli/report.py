@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -12,7 +13,9 @@ from model_forensics.cli import options
 @click.command("report")
 @click.argument("results", type=options.EXISTING)
 @click.option("--output", type=options.EXISTING, help="Where the HTML goes [beside the results].")
-def command(results: Path, output: Path | None) -> None:
+@options.force
+@options.common
+def command(results: Path, output: Path | None, force: bool, output_format: str, quiet: bool) -> None:
     """Render RESULTS as one self-contained HTML file.
 
     \b
@@ -22,9 +25,11 @@ def command(results: Path, output: Path | None) -> None:
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
     from model_forensics.errors import UsageError  # noqa: PLC0415
     from model_forensics.files import atomic_write  # noqa: PLC0415
+    from model_forensics.sources import check_writable  # noqa: PLC0415
 
     target = output or results.with_suffix(".html")
     if target.resolve() == results.resolve():
         raise UsageError("the report would replace the results", where=target, cure="Name another file with --output")
-    atomic_write(target, report.render_html(report.read_json_result(results)))
-    click.echo(f"Report: {target}")
+    check_writable(target, overwrite=force)
+    atomic_write(target, report.render_html(report.read_json_result(results)), overwrite=force)
+    click.echo(json.dumps({"report": str(target)}) if output_format == "json" else f"Report: {target}")

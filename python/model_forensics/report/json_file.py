@@ -21,14 +21,15 @@ MAX_BYTES = 512 << 20
 _REWRITE = "Write the file anew with 'model-forensics analyze', or pass another file"
 
 
-def write_json(result: AnalysisResult, path: Path) -> None:
-    """Write `result` as UTF-8 JSON, atomically; an existing file is replaced.
+def write_json(result: AnalysisResult, path: Path, *, overwrite: bool = True) -> None:
+    """Write `result` as UTF-8 JSON, atomically; an existing file is replaced, or refused without `overwrite`.
 
     Keys come in the order of the schema, two spaces of indentation, numbers in the shortest form that reads back
     to the same float64. Equal results give equal bytes.
 
     Raises:
         ResultsError: a number is NaN or infinite (JSON has neither); the key is named and nothing is written.
+        UsageError: the file is there and may not be replaced.
         StorageError: the file cannot be written.
     """
     document = result.model_dump(mode="json")
@@ -40,7 +41,7 @@ def write_json(result: AnalysisResult, path: Path) -> None:
             where=path,
             cure="This is a fault in the stage that computed it: a value that was not measured must be null",
         )
-    atomic_write(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    atomic_write(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", overwrite=overwrite)
 
 
 def read_json_result(path: Path) -> AnalysisResult:
