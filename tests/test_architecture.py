@@ -16,7 +16,7 @@ PACKAGE = Path(model_forensics.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "failure", "types", "files", "config"}
 WIRING = {"pipeline", "triage", "sources", "environment", "health"}
-EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "report"}
+EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "report", "store"}
 # What each part may import, besides itself and the package's own `__init__`.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -31,6 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "cf": {*LEAVES, "ops"},
     "cca": {*LEAVES, "models", "ops"},
     "report": {*LEAVES},
+    "store": {*LEAVES},
     **{part: {*LEAVES, *EVERYTHING, *WIRING} for part in WIRING},
     "demo": {*LEAVES, *EVERYTHING, *WIRING},
     "cli": {*LEAVES, *EVERYTHING, *WIRING, "demo"},
@@ -108,7 +109,9 @@ def test_importing_the_package_loads_nothing_heavy():
     assert not loaded & {"torch", "pydantic", "transformers", "numba", "scipy", "rich", "click"}
 
 
-@pytest.mark.parametrize("command", [[], ["analyze"], ["triage"], ["validate-fix"], ["build-baseline"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["analyze"], ["triage"], ["validate-fix"], ["build-baseline"], ["demo"], ["stats"]]
+)
 def test_help_loads_no_torch(command):
     arguments = [*command, "--help"]
     code = f"from model_forensics.cli.main import main\nmain({arguments!r}, standalone_mode=False)"

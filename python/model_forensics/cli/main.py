@@ -13,6 +13,7 @@ COMMANDS = {
     "info": "Show versions, devices and backends.",
     "inspect": "Show what a bundle holds.",
     "report": "Render a results file as HTML.",
+    "stats": "Show what analyses found and how long they took.",
     "triage": "Rank a directory of bundles.",
     "validate-fix": "Run a result's proof again.",
 }
