@@ -14,8 +14,8 @@ import model_forensics
 
 PACKAGE = Path(model_forensics.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"errors", "failure", "types", "files", "config"}
-WIRING = {"pipeline", "triage", "sources", "environment", "health"}
+LEAVES = {"errors", "failure", "types", "files", "config", "spans", "logs"}
+WIRING = {"pipeline", "triage", "sources", "environment", "health", "bookkeeping"}
 EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "report", "store"}
 # What each part may import, besides itself and the package's own `__init__`.
 ARROWS: dict[str, set[str]] = {
@@ -24,6 +24,8 @@ ARROWS: dict[str, set[str]] = {
     "files": {"errors"},
     "types": {"errors", "failure"},
     "config": {"errors"},
+    "spans": set(),
+    "logs": {"errors", "spans"},
     "ops": {*LEAVES},
     "models": {*LEAVES},
     "bundle": {*LEAVES, "ops"},

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_forensics import cf, report, sources
+from model_forensics import bookkeeping, cf, report, sources
+from model_forensics.bookkeeping import audited_as
 from model_forensics.bundle import MemoryRecording, find_bundles
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
 from model_forensics.errors import InputRefused, ResultsError, UsageError
+from model_forensics.logs import timed
 from model_forensics.triage import ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
@@ -54,6 +56,7 @@ class RCAPipeline:
         self.config = config if isinstance(config, Config) else Config.from_dict(config or {})
         self._progress = progress or (lambda stage, done, total: None)
 
+    @audited_as("analyze")
     def analyze_incident(
         self,
         incident: str | Path | Recording,
@@ -86,25 +89,60 @@ class RCAPipeline:
             InputRefused: a named subclass says which input cannot be used.
             StorageError: the result could not be written.
         """
+        with bookkeeping.entered(self.config, incident) as book:
+            return self._analyze(
+                book,
+                incident,
+                baseline,
+                model,
+                donor_model=donor_model,
+                contrast=contrast,
+                donor_values=donor_values,
+                model_factory=model_factory,
+                output=output,
+                strict=strict,
+            )
+
+    def _analyze(
+        self,
+        book: bookkeeping.Book,
+        incident: str | Path | Recording,
+        baseline: Any,
+        model: Any,
+        *,
+        donor_model: Any,
+        contrast: str | Path | Recording | None,
+        donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None,
+        model_factory: str | None,
+        output: str | Path | None,
+        strict: bool,
+    ) -> AnalysisResult:
         started = time.perf_counter()
         if model is None and _is_module(baseline):
             baseline, model = None, baseline
         recording = sources.open_recording(incident)
+        book.opened(recording)
         _require_incident(recording)
         path = sources.output_path(output, recording, self.config)
-        benign = sources.open_baseline(baseline, self.config)
+        bundle = recording.bundle_id
+        with timed("baseline", bundle):
+            benign = sources.open_baseline(baseline, self.config)
         warnings: list[str] = []
-        forensics = self._forensics(recording, benign.baseline)
-        opened = self._open_model(recording, model, model_factory, warnings, strict=strict)
+        with timed("forensics", bundle):
+            forensics = self._forensics(recording, benign.baseline)
+        with timed("model", bundle):
+            opened = self._open_model(recording, model, model_factory, warnings, strict=strict)
         donor = None
         causal = None
         if opened is not None:
             donor = sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
             other = sources.open_recording(contrast) if contrast else None
             values = sources.open_donor_values(donor_values)
-            causal = self._search(opened, recording, benign, donor, other, values, forensics)
+            with timed("search", bundle):
+                causal = self._search(opened, recording, benign, donor, other, values, forensics)
         elif donor_model is not None or contrast is not None or donor_values is not None:
             raise UsageError("a donor without a model to repair", cure="Pass --model as well")
+        bookkeeping.about(baseline=benign.baseline, model=opened, donor=donor)
         result = AnalysisResult(
             bundle_id=recording.bundle_id,
             verdict=_verdict(forensics, causal),
@@ -127,9 +165,11 @@ class RCAPipeline:
             warnings=(*forensics.warnings, *warnings, *(causal.warnings if causal else ())),
             export_path=str(path),
         )
-        report.write_json(result, path)
+        with book.entering(result):
+            report.write_json(result, path)
         return result
 
+    @audited_as("triage")
     def triage(
         self,
         directory: str | Path,
@@ -156,6 +196,7 @@ class RCAPipeline:
         if workers < 1:
             raise UsageError(f"workers is {workers}", cure="Give 1 or more, or None")
         fitted = sources.open_baseline(baseline, self.config).baseline
+        bookkeeping.about(baseline=fitted)
         entries: list[TriageEntry] = []
         self._progress("triage", 0, len(paths))
         for entry in triage_bundles(paths, fitted, self.config.modules.cf, workers):
@@ -163,6 +204,7 @@ class RCAPipeline:
             self._progress("triage", len(entries), len(paths))
         return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
 
+    @audited_as("build-baseline")
     def build_baseline(
         self, places: str | Path | Sequence[str | Path], output: str | Path, *, overwrite: bool = False
     ) -> Baseline:
@@ -185,8 +227,10 @@ class RCAPipeline:
         sources.check_baseline_output(Path(output), listed, recordings, overwrite=overwrite)
         baseline = cf.Baseline.combine(parts, recordings, self.config.modules.cf)
         baseline.save(Path(output), overwrite=overwrite)
+        bookkeeping.about(baseline=baseline, benign=recordings)
         return baseline
 
+    @audited_as("validate-fix")
     def validate_fix(
         self,
         result: AnalysisResult | str | Path,
@@ -208,7 +252,7 @@ class RCAPipeline:
         from model_forensics import cca  # noqa: PLC0415  (torch loads late)
 
         loaded = result if isinstance(result, AnalysisResult) else report.read_json_result(Path(result))
-        where = None if isinstance(result, AnalysisResult) else result
+        where = None if isinstance(result, AnalysisResult) else Path(result)
         if loaded.fix_set is None:
             raise ResultsError("this result has no fix set", where=where, cure="Validate a result that found one")
         environment = loaded.environment
@@ -228,8 +272,10 @@ class RCAPipeline:
         benign = sources.open_baseline(baseline or environment.baseline_path, config)
         contrast = contrast or _donor_source(loaded.fix_set, "contrast")
         donor_values = donor_values or _donor_source(loaded.fix_set, "given")
+        opened = sources.open_model(model, factory=factory, config=self.config)
+        bookkeeping.about(incident=recording, baseline=benign.baseline, model=opened, result=where)
         measured = cca.validate_fix(
-            sources.open_model(model, factory=factory, config=self.config),
+            opened,
             recording,
             loaded.fix_set,
             benign=benign.recordings,

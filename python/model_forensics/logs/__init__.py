@@ -23,6 +23,7 @@ from pathlib import Path
 
 from model_forensics.errors import StorageError
 from model_forensics.logs._lines import JsonLines, Secrets, TextLines, hidden
+from model_forensics.spans import span
 
 __all__ = ["LOGGER", "configured", "hidden", "resident_megabytes", "timed"]
 
@@ -40,7 +41,8 @@ def timed(stage: str, bundle: str | None = None) -> Iterator[None]:
     """
     started = time.perf_counter()
     try:
-        yield
+        with span(stage):
+            yield
     except BaseException as error:
         _log_time(logging.WARNING, stage, bundle, started, f"ended by {type(error).__name__}")
         raise

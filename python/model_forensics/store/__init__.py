@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from model_forensics.store.audit import AuditLog, Verified, audited, verify
+from model_forensics.store.audit import Action, AuditLog, Verified, audited, verify
 from model_forensics.store.ledger import LEDGER_FILE, Ledger, LedgerRow
 from model_forensics.store.periods import parse_since
 from model_forensics.store.statistics import Statistics
 
 __all__ = [
     "LEDGER_FILE",
+    "Action",
     "AuditLog",
     "Ledger",
     "LedgerRow",
