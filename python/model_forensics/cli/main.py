@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": "Analyze the incident that ships with the package.",
     "info": "Show versions, devices and backends.",
     "inspect": "Show what a bundle holds.",
+    "rekey": "Change the key that bundles, baselines and results are encrypted with.",
     "report": "Render a results file as HTML.",
     "triage": "Rank a directory of bundles.",
     "validate-fix": "Run a result's proof again.",

@@ -5,9 +5,10 @@ A leaf: knows neither bundles nor baselines. It needs NumPy, and `cryptography` 
 
 from __future__ import annotations
 
-from model_forensics.files._atomic import atomic_directory, atomic_write, storage_errors
+from model_forensics.files._atomic import atomic_directory, atomic_write, storage_errors, sync_tree
 from model_forensics.files._content import Content, FileIdentity, file_identity
 from model_forensics.files._digest import sha256_bytes, sha256_file
+from model_forensics.files._exchange import replace_directory
 from model_forensics.files._json import dump_json, parse_json, read_json
 from model_forensics.files._key import (
     KEY_VARIABLE,
@@ -75,9 +76,11 @@ __all__ = [
     "read_json",
     "read_protected",
     "read_safetensors_header",
+    "replace_directory",
     "sha256_bytes",
     "sha256_file",
     "storage_errors",
+    "sync_tree",
     "widen_bfloat16",
     "write_protected",
     "write_safetensors",
