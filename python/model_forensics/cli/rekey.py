@@ -17,8 +17,7 @@ from model_forensics.errors import InputRefused
 @click.command("rekey")
 @click.argument("directory", type=options.EXISTING)
 @click.option("--decrypt", is_flag=True, help="Store everything plain, instead of encrypting it.")
-@options.output_format
-@options.quiet
+@options.common
 def command(directory: Path, decrypt: bool, output_format: str, quiet: bool) -> None:
     """Encrypt the bundles, baselines, results and reports under DIRECTORY with a new key.
 

@@ -20,8 +20,9 @@ from model_forensics.files import (
 from model_forensics.rekey.keys import Keys
 from model_forensics.rekey.metadata import keep_metadata
 from model_forensics.rekey.workplace import Workplace
+from model_forensics.report import REPORT_ROLE, RESULTS_ROLE
 
-ROLES: Final = {".json": ("results", "summary"), ".html": ("report", "summary")}
+ROLES: Final = {".json": (RESULTS_ROLE, "summary"), ".html": (REPORT_ROLE, "summary")}
 _MARKS: Final = {".json": b'"schema_version"', ".html": b'<meta name="generator" content="model-forensics">'}
 _HEAD: Final = 1024
 

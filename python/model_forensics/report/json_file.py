@@ -16,20 +16,22 @@ from model_forensics.files import parse_json, read_protected, write_protected
 from model_forensics.types import RESULTS_SCHEMA_VERSION, AnalysisResult, FixSet
 
 RESULTS_ROLE = "results"
+"""What an encrypted results file opens as; see `files.write_protected`."""
 MAX_BYTES = 512 << 20
 """Largest results file that is read: 437 sites × 8,192 tokens take about 100 MB."""
 
 _REWRITE = "Write the file anew with 'model-forensics analyze', or pass another file"
 
 
-def write_json(result: AnalysisResult, path: Path) -> None:
-    """Write `result` as UTF-8 JSON, atomically; an existing file is replaced. Encrypted when the process has a key.
+def write_json(result: AnalysisResult, path: Path, *, overwrite: bool = True) -> None:
+    """Write `result` as UTF-8 JSON, atomically; an existing file is replaced, or refused without `overwrite`.
 
-    Keys come in the order of the schema, two spaces of indentation, numbers in the shortest form that reads back
+    It is encrypted when the process has a key. Keys come in the order of the schema, two spaces of indentation, numbers in the shortest form that reads back
     to the same float64. Equal results give equal bytes.
 
     Raises:
         ResultsError: a number is NaN or infinite (JSON has neither); the key is named and nothing is written.
+        UsageError: the file is there and may not be replaced.
         StorageError: the file cannot be written.
     """
     document = result.model_dump(mode="json")
@@ -42,7 +44,7 @@ def write_json(result: AnalysisResult, path: Path) -> None:
             cure="This is a fault in the stage that computed it: a value that was not measured must be null",
         )
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_protected(path, text, role=RESULTS_ROLE)
+    write_protected(path, text, role=RESULTS_ROLE, overwrite=overwrite)
 
 
 def read_json_result(path: Path) -> AnalysisResult:
