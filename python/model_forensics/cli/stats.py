@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @click.command("stats")
 @click.option("--since", metavar="WHEN", help="24h, 7d, 2w, or an ISO date; without it, everything.")
 @click.option("--output-dir", type=options.EXISTING, help="Where the results' ledger is [analysis_results].")
-@options.output_format
-def command(since: str | None, output_dir: Path | None, output_format: str) -> None:
+@options.common
+def command(since: str | None, output_dir: Path | None, output_format: str, quiet: bool) -> None:
     """Show what analyses found and how long they took, from the ledger that analyze and batch keep.
 
     Durations count every run. Findings count each incident once, with its latest run.
@@ -32,7 +32,7 @@ def command(since: str | None, output_dir: Path | None, output_format: str) -> N
     """
     from model_forensics.store import LEDGER_FILE, Ledger, parse_since  # noqa: PLC0415  (keeps --help fast)
 
-    config = options.configuration({} if output_dir is None else {"output_dir": output_dir})
+    config = options.configuration({"output_dir": output_dir})
     now = datetime.now(UTC)
     path = config.output_dir / LEDGER_FILE
     found = Ledger(path).statistics(None if since is None else parse_since(since, now), now=now)

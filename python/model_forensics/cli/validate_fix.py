@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from model_forensics.cli import exits, options
+from model_forensics.cli.progress import Reporter
 
 
 @click.command("validate-fix")
@@ -20,7 +21,7 @@ from model_forensics.cli import exits, options
 @options.donor_values
 @options.model_factory
 @options.device
-@options.output_format
+@options.common
 def command(
     results: Path,
     model: str,
@@ -30,8 +31,9 @@ def command(
     contrast: Path | None,
     donor_values: Path | None,
     model_factory: str | None,
-    device: str,
+    device: str | None,
     output_format: str,
+    quiet: bool,
 ) -> None:
     """Run the proof in RESULTS again: exit 0 if it holds, 1 if it does not.
 
@@ -41,16 +43,17 @@ def command(
     """
     from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415  (keeps --help fast)
 
-    validation = RCAPipeline(options.configuration({"device": device})).validate_fix(
-        results,
-        model,
-        incident=incident,
-        baseline=baseline,
-        donor_model=donor_model,
-        contrast=contrast,
-        donor_values=donor_values,
-        model_factory=model_factory,
-    )
+    with Reporter(quiet=quiet) as progress:
+        validation = RCAPipeline(options.configuration({"device": device}), progress=progress).validate_fix(
+            results,
+            model,
+            incident=incident,
+            baseline=baseline,
+            donor_model=donor_model,
+            contrast=contrast,
+            donor_values=donor_values,
+            model_factory=model_factory,
+        )
     if output_format == "json":
         click.echo(validation.model_dump_json(indent=2))
     else:

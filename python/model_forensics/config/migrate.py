@@ -59,8 +59,8 @@ def migrate_file(path: str | Path) -> Migration:
         os.replace(draft, file)
     finally:
         draft.unlink(missing_ok=True)
-    lines = (_lines(part) for part in (document.text, text))
-    diff = "".join(difflib.unified_diff(*lines, fromfile=f"{file} (v{OLD_VERSION})", tofile=f"{file} (v{VERSION})"))
+    old, new = f"{file} (v{OLD_VERSION})", f"{file} (v{VERSION})"
+    diff = "".join(difflib.unified_diff(_lines(document.text), _lines(text), fromfile=old, tofile=new))
     return Migration(file, backup, diff)
 
 

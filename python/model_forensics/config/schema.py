@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +23,7 @@ from pydantic import (
 
 from model_forensics.config.sizes import Size
 
-VERSION = "1.1"
+VERSION: Final = "1.1"
 NEW_IN_1_1 = frozenset({"audit_log", "cache", "log_format", "log_rotation", "streaming"})
 
 CompressionMethod = Literal["zlib", "gzip", "arithmetic"]
@@ -173,6 +173,11 @@ class StreamingConfig(_Section):
     max_memory: Size = 16_000_000_000
     """Bundles that would take more are streamed. Where it is stated, it also limits what one batch of a fix-set search
     is planned to take beside the model; where it is not, a GPU's batch may take 80 % of what is free."""
+
+    @property
+    def stated_max_memory(self) -> int | None:
+        """`max_memory` in bytes where somebody stated it, None where it is the default."""
+        return self.max_memory if "max_memory" in self.model_fields_set else None
 
 
 class Config(_Section):

@@ -91,9 +91,9 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise _Refused("aliases (*name) are not read: write the value out", self.peek_event().start_mark)
+            raise self._refused("aliases (*name) are not read: write the value out")
         if self._depth >= MAX_DEPTH:
-            raise _Refused(f"nested more than {MAX_DEPTH} deep", self.peek_event().start_mark)
+            raise self._refused(f"nested more than {MAX_DEPTH} deep")
         self._depth += 1
         try:
             node: yaml.Node | None = super().compose_node(parent, index)
@@ -101,12 +101,15 @@ class _Loader(yaml.SafeLoader):
         finally:
             self._depth -= 1
 
+    def _refused(self, what: str) -> _Refused:
+        return _Refused(what, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+
 
 def _plain(loader: _Loader, node: yaml.Node, key: str, lines: dict[str, int]) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, one, f"{key}.{number}", lines) for number, one in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node)
     values: dict[str, Any] = {}
     for name, value in node.value:
         if not isinstance(name, yaml.ScalarNode):

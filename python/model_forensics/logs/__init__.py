@@ -22,10 +22,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_forensics.errors import StorageError
-from model_forensics.logs._lines import JsonLines, Secrets, TextLines, hidden
+from model_forensics.logs._lines import HIDDEN, JsonLines, Secrets, TextLines, hidden
 from model_forensics.spans import span
 
-__all__ = ["LOGGER", "configured", "hidden", "resident_megabytes", "timed"]
+__all__ = ["HIDDEN", "LOGGER", "configured", "hidden", "log_time", "resident_megabytes", "timed"]
 
 LOGGER = logging.getLogger("model_forensics")
 LOGGER.addHandler(logging.NullHandler())  # without it, warnings of a program without logging would go to stderr
@@ -44,15 +44,17 @@ def timed(stage: str, bundle: str | None = None) -> Iterator[None]:
         with span(stage):
             yield
     except BaseException as error:
-        _log_time(logging.WARNING, stage, bundle, started, f"ended by {type(error).__name__}")
+        elapsed = time.perf_counter() - started
+        log_time(stage, bundle, elapsed, f"ended by {type(error).__name__}", level=logging.WARNING)
         raise
-    _log_time(logging.INFO, stage, bundle, started, "done")
+    log_time(stage, bundle, time.perf_counter() - started, "done")
 
 
-def _log_time(level: int, stage: str, bundle: str | None, started: float, text: str) -> None:
-    extra = {"execution_time": time.perf_counter() - started, "bundle": bundle, "stage": stage}
+def log_time(stage: str, bundle: str | None, seconds: float, text: str, *, level: int = logging.INFO) -> None:
+    """Log what took so long, with the memory that the process has now."""
     if LOGGER.isEnabledFor(level):
-        LOGGER.log(level, text, extra={**extra, "memory_usage": resident_megabytes()})
+        extra = {"execution_time": seconds, "memory_usage": resident_megabytes(), "bundle": bundle, "stage": stage}
+        LOGGER.log(level, text, extra=extra)
 
 
 def resident_megabytes() -> float | None:
