@@ -7,9 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_forensics.bundle import Shelf, load_bundle, load_bundles
-from model_forensics.cf import Baseline, fit_baseline, missing_sources
-from model_forensics.errors import BaselineError, BundleError, ModelError, StorageError, UsageError, WeightsMismatch
+from model_forensics.bundle import Shelf, is_bundle, load_bundle, load_bundles
+from model_forensics.cf import Baseline, fit_baseline, is_baseline, missing_sources
+from model_forensics.errors import (
+    BaselineError,
+    BundleError,
+    EncryptionError,
+    ModelError,
+    StorageError,
+    UsageError,
+    WeightsMismatch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +29,6 @@ if TYPE_CHECKING:
     from model_forensics.config import Config
     from model_forensics.models import Model
     from model_forensics.types import Recording
-
-BASELINE_FILE = "baseline.json"
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def open_baseline(
         return BenignSource(source, (), None)
     path = Path(source) if isinstance(source, str | Path) else None
     if path is not None:
-        if (path / BASELINE_FILE).is_file():
+        if is_baseline(path):
             return BenignSource(Baseline.load(path), (), path)
         recordings: tuple[Recording, ...] = tuple(load_bundles(path))
     else:
@@ -85,7 +91,7 @@ def open_benign(places: Sequence[Path]) -> tuple[list[Baseline], list[Recording]
     parts: list[Baseline] = []
     recordings: list[Recording] = []
     for place in places:
-        if (place / BASELINE_FILE).is_file():
+        if is_baseline(place):
             parts.append(Baseline.load(place))
         else:
             recordings += benign_only(shelf.add(place), place)
@@ -103,8 +109,8 @@ def _open_source(source: Source, shelf: Shelf) -> Recording:
     problems = []
     for place in map(Path, source.places):
         try:
-            (recording,) = shelf.add(place) if (place / "manifest.json").exists() else [None]
-        except BundleError as problem:
+            (recording,) = shelf.add(place) if is_bundle(place) else [None]
+        except (BundleError, EncryptionError) as problem:
             problems.append(str(problem))
             continue
         if recording is not None and recording.content_digest == source.content_digest:

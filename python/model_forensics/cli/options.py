@@ -39,7 +39,9 @@ quiet = click.option("--quiet", is_flag=True, help="No progress.")
 
 FLAGS = {
     "device": "--device",
+    "cache.enabled": "--no-cache",
     "log_level": "--log-level",
+    "output_dir": "--output-dir",
     "seed": "--seed",
     "timeout_minutes": "--timeout-minutes",
     "modules.cf.anomaly_threshold": "--threshold",

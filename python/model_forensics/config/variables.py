@@ -51,6 +51,12 @@ VARIABLES = {
             "32 bytes in base64: bundles, results and cache are written encrypted, and read where they are.",
             secret=True,
         ),
+        Variable(
+            f"{PREFIX}OLD_ENCRYPTION_KEY",
+            None,
+            "For `rekey`: the key before this one, in base64, or `none`.",
+            secret=True,
+        ),
         Variable(f"{PREFIX}AUDIT_LOG", "audit_log", "The file that records who did what on which digests."),
         Variable(f"{PREFIX}THREADS", None, "Threads that one call into the compiled core may use. Read in Python too."),
         Variable(
