@@ -16,11 +16,11 @@ from model_forensics.cli import exits, options
 @click.option(
     "--report", "report_path", metavar="FILE", type=options.EXISTING, help="Write the comparison as HTML too."
 )
-@click.option("--force", is_flag=True, help="Replace a report that is there.")
+@options.force
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when the two differ.")
-@options.output_format
+@options.common
 def command(
-    left: Path, right: Path, report_path: Path | None, force: bool, exit_code: bool, output_format: str
+    left: Path, right: Path, report_path: Path | None, force: bool, exit_code: bool, output_format: str, quiet: bool
 ) -> None:
     """Show what differs between A and B: two bundles, or two results files.
 
@@ -32,13 +32,15 @@ def command(
       model-forensics diff monday.json tuesday.json
     """
     from model_forensics import report, sources  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.files import atomic_write  # noqa: PLC0415
+    from model_forensics.files import write_protected  # noqa: PLC0415
 
     if report_path is not None:
-        sources.check_writable(report_path)
+        sources.check_writable(report_path, overwrite=force)
     comparison = sources.compare(left, right)
     if report_path is not None:
-        atomic_write(report_path, report.render_comparison_html(comparison), overwrite=force)
+        write_protected(
+            report_path, report.render_comparison_html(comparison), role=report.REPORT_ROLE, overwrite=force
+        )
     if output_format == "json":
         click.echo(comparison.model_dump_json(indent=2))
     else:

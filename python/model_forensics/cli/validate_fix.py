@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from model_forensics.cli import exits, options
+from model_forensics.cli.progress import Reporter
 
 if TYPE_CHECKING:
     from model_forensics.types import Export
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 @click.option(
     "--export-weights", metavar="DIR", type=options.EXISTING, help="Write the model with the fix in its weights."
 )
-@click.option("--force", is_flag=True, help="Replace exports that are there.")
+@options.force
 @options.model_factory
 @options.device
-@options.output_format
+@options.common
 def command(
     results: Path,
     model: str,
@@ -46,8 +47,9 @@ def command(
     export_weights: Path | None,
     force: bool,
     model_factory: str | None,
-    device: str,
+    device: str | None,
     output_format: str,
+    quiet: bool,
 ) -> None:
     """Run the proof in RESULTS again: exit 0 if it holds, 1 if it does not.
 
@@ -61,20 +63,21 @@ def command(
     """
     from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415  (keeps --help fast)
 
-    validation = RCAPipeline(options.configuration({"device": device})).validate_fix(
-        results,
-        model,
-        incident=incident,
-        baseline=baseline,
-        donor_model=donor_model,
-        contrast=contrast,
-        donor_values=donor_values,
-        model_factory=model_factory,
-        workaround=workaround,
-        export_hook=export_hook,
-        export_weights=export_weights,
-        overwrite=force,
-    )
+    with Reporter(quiet=quiet) as progress:
+        validation = RCAPipeline(options.configuration({"device": device}), progress=progress).validate_fix(
+            results,
+            model,
+            incident=incident,
+            baseline=baseline,
+            donor_model=donor_model,
+            contrast=contrast,
+            donor_values=donor_values,
+            model_factory=model_factory,
+            workaround=workaround,
+            export_hook=export_hook,
+            export_weights=export_weights,
+            overwrite=force,
+        )
     if output_format == "json":
         click.echo(validation.model_dump_json(indent=2))
     else:

@@ -20,11 +20,14 @@ from model_forensics.types import AnalysisResult
 
 _LISTED_WARNINGS = 30
 
+REPORT_ROLE = "report"
+"""What an encrypted report opens as; see `files.write_protected`."""
+
 
 def render_html(result: AnalysisResult) -> str:
     """The whole result as one HTML page, under 1 MB whatever the number of sites and tokens.
 
-    It loads nothing from anywhere, has a light, a dark and a print form, and carries text beside every chart.
+    Its first lines name this program, by which `rekey` knows a report. It loads nothing from anywhere, has a light, a dark and a print form, and carries text beside every chart.
     Every string of the result is escaped; hidden characters are written as `\\u{…}`.
     """
     body = join(
