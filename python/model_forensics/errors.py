@@ -19,6 +19,11 @@ ModelForensicsError
 │   ├── OutputError            recorded or computed outputs cannot be judged
 │   ├── ConfigError            the configuration is wrong
 │   ├── ResultsError           a results file is broken
+│   ├── AuditError             the audit log was tampered with or is broken
+│   ├── LedgerError            the results ledger is damaged or of another release
+│   ├── EncryptionError        an encrypted file cannot be opened
+│   │   ├── EncryptionKeyError     the key is missing, malformed or not the one that it was encrypted with
+│   │   └── CiphertextError        it was altered, truncated or reordered
 │   └── StreamError            a stream of the arithmetic coder is broken or too large
 └── StorageError               writing failed (disk full, no permission)          exit code 3
 """
@@ -116,6 +121,26 @@ class ConfigError(InputRefused):
 
 
 class ResultsError(InputRefused):
+    pass
+
+
+class AuditError(InputRefused):
+    pass
+
+
+class LedgerError(InputRefused):
+    pass
+
+
+class EncryptionError(InputRefused):
+    pass
+
+
+class EncryptionKeyError(EncryptionError):
+    pass
+
+
+class CiphertextError(EncryptionError):
     pass
 
 

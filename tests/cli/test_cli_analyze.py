@@ -84,7 +84,7 @@ def test_forensics_only_locates_and_searches_nothing(run, data, fitted, tmp_path
     assert document["evidence"] == {"replay": None, "search": None, "best_effect": None, "onset_agrees": None}
     assert names(tmp_path) == {"r.json", "page.html"}
     assert (tmp_path / "page.html").read_text().lstrip().lower().startswith("<!doctype html>")
-    found = run(*arguments, "--output", tmp_path / "r.json", "--exit-code")
+    found = run(*arguments, "--output", tmp_path / "r.json", "--exit-code", "--force")
     assert found.exit_code == 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
@@ -29,18 +28,19 @@ from model_forensics.bundle.schema import (
 from model_forensics.bundle.together import read_together, refuse_bad_indices
 from model_forensics.errors import BundleFormatError, UnknownSite, UsageError
 from model_forensics.failure import Failure
-from model_forensics.files import open_regular, widen_bfloat16
+from model_forensics.files import EncryptionKey, Storage, holds, read_content, widen_bfloat16
 from model_forensics.types import BundleKind, ModelReference, Sample, SiteInfo, Sparse
 
 _MAX_TEXT_BYTES = 256 << 20
 
 
-def load_bundle(path: Path | str, *, verify: bool = True) -> Bundle:
+def load_bundle(path: Path | str, *, verify: bool = True, key: EncryptionKey | None = None) -> Bundle:
     """Open a bundle. Activations stay on disk until they are asked for; the result may be used by several threads.
 
     Args:
         path: the bundle's directory.
         verify: compare the digest of every file with the manifest. Everything else is checked in any case.
+        key: what an encrypted bundle is encrypted with; by default the process's, see `files.encryption_key`.
 
     Raises:
         BundleFormatError: fields, names, sizes, shapes, offsets or counts that are missing or wrong.
@@ -48,25 +48,32 @@ def load_bundle(path: Path | str, *, verify: bool = True) -> Bundle:
         BundleDigestError: stored bytes differ from the manifest.
         UnsafeFileError: links, pickles, devices, names that leave the bundle.
         OutputError: an output holds NaN or infinity, and the failure is not `nonfinite`.
+        EncryptionError: it is encrypted, and the key is missing or another one, or a file was altered.
     """
     root = Path(path)
     try:
         found = checks.check_directory(root)
-        stored = _read(root / MANIFEST)
-        manifest = parse_manifest(stored, str(root / MANIFEST))
-        checks.check_listed(root, found, manifest)
+        storage = Storage.of(root, "bundle", MANIFEST, key)
+        stored = _read(storage, MANIFEST)
+        manifest = parse_manifest(stored, str(storage.path(MANIFEST)))
+        checks.check_listed(storage, found, manifest)
     except (OSError, ValueError) as problem:  # unreadable directory, NUL in the path
         raise BundleFormatError(
             f"cannot be read: {problem}", where=repr(str(root)), cure="Check the path and its permissions"
         ) from problem
     if verify:
-        checks.check_digests(root, manifest)
-    return Bundle(root, manifest, content_digest(stored))
+        checks.check_digests(storage, manifest)
+    return Bundle(storage, manifest, content_digest(stored))
 
 
 def load_bundles(path: Path | str, *, verify: bool = True) -> list[Bundle]:
     """Open one bundle, or all bundles of a directory, sorted by name. Errors are those of `load_bundle`."""
     return [load_bundle(place, verify=verify) for place in find_bundles(path)]
+
+
+def is_bundle(path: Path | str) -> bool:
+    """Whether a manifest is there, plain or encrypted; it is not looked at."""
+    return holds(path, MANIFEST)
 
 
 def find_bundles(path: Path | str) -> list[Path]:
@@ -78,7 +85,7 @@ def find_bundles(path: Path | str) -> list[Path]:
         BundleFormatError: neither a bundle nor a directory with bundles.
     """
     root = Path(path)
-    if os.path.lexists(root / MANIFEST):
+    if is_bundle(root):
         return [root]
     if not root.is_dir():
         what = "not a directory" if root.exists() else "there is no such directory"
@@ -101,20 +108,22 @@ def find_bundles(path: Path | str) -> list[Path]:
 class Bundle:
     """A checked bundle; implements `types.Recording`. Made by `load_bundle`."""
 
-    def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
-        self._path = path
+    def __init__(self, storage: Storage, manifest: Manifest, digest: str) -> None:
+        self._storage = storage
+        self._path = storage.root
         self._content_digest = digest
         self.manifest = manifest
-        self._samples = parse_samples(_read(path / SAMPLES), str(path / SAMPLES))
-        checks.check_samples(self._samples, manifest, path / SAMPLES)
-        self._inputs = checks.open_tensors(path, INPUTS, manifest)
+        place = storage.path(SAMPLES)
+        self._samples = parse_samples(_read(storage, SAMPLES), str(place))
+        checks.check_samples(self._samples, manifest, place)
+        self._inputs = checks.open_tensors(storage, INPUTS, manifest)
         self._calls = checks.check_inputs(self._inputs, manifest, self._samples)
-        self._outputs = checks.open_tensors(path, OUTPUTS, manifest)
+        self._outputs = checks.open_tensors(storage, OUTPUTS, manifest)
         self._output_offsets = checks.check_outputs(self._outputs, manifest)
-        table = checks.open_tensors(path, OFFSETS, manifest) if OFFSETS in manifest.files else None
-        self._offsets = checks.Offsets(manifest, table, path)
+        table = checks.open_tensors(storage, OFFSETS, manifest) if OFFSETS in manifest.files else None
+        self._offsets = checks.Offsets(manifest, table, storage)
         shards = [name for name in manifest.files if name.startswith("activations/") and name != OFFSETS]
-        self._shards = {name: checks.open_tensors(path, name, manifest) for name in shards}
+        self._shards = {name: checks.open_tensors(storage, name, manifest) for name in shards}
         checks.check_sites(manifest, self._shards, self._offsets)
         self._entries = {site.name: site for site in manifest.sites}
         self._sites = MappingProxyType({site.name: site.info() for site in manifest.sites})
@@ -162,7 +171,7 @@ class Bundle:
     def bytes(self) -> int:
         """Size of all files on disk, the manifest included."""
         names = [MANIFEST, *(self.manifest.stored_name(name) for name in self.manifest.files)]
-        return sum((self._path / name).stat().st_size for name in names)
+        return sum(self._storage.path(name).stat().st_size for name in names)
 
     @property
     def content_bytes(self) -> int:
@@ -277,6 +286,7 @@ class Bundle:
             "outputs": {name: list(self._outputs.shape(name)[1:]) for name in self._output_offsets},
             "sites": [self._describe_site(site) for site in manifest.sites],
             "codec": manifest.codec,
+            "encryption": manifest.encryption,
             "bytes": self.bytes,
             "content_bytes": self.content_bytes,
             "activation_bytes": self.activation_bytes,
@@ -311,17 +321,15 @@ class Bundle:
 
 
 def _has_bundle_files(place: Path) -> bool:
-    return place.is_dir() and any(os.path.lexists(place / name) for name in (MANIFEST, SAMPLES, INPUTS, OUTPUTS))
+    return place.is_dir() and any(holds(place, name) for name in (MANIFEST, SAMPLES, INPUTS, OUTPUTS))
 
 
-def _read(path: Path) -> bytes:
-    with open_regular(path) as descriptor:
-        size = os.fstat(descriptor).st_size
-        if size > _MAX_TEXT_BYTES:
-            raise BundleFormatError(
-                f"{size:,} bytes; at most {_MAX_TEXT_BYTES:,} are read", where=path, cure="Split the recording"
-            )
-        data = bytearray()
-        while len(data) <= size and (piece := os.read(descriptor, 1 << 20)):
-            data += piece
-    return bytes(data)
+def _read(storage: Storage, name: str) -> bytes:
+    content = storage.open(name)
+    if content.size > _MAX_TEXT_BYTES:
+        raise BundleFormatError(
+            f"{content.size:,} bytes; at most {_MAX_TEXT_BYTES:,} are read",
+            where=content.path,
+            cure="Split the recording",
+        )
+    return read_content(content)

@@ -21,8 +21,14 @@ from model_forensics.cf.planes import Layout
 from model_forensics.cf.sketch import SKETCH
 from model_forensics.errors import BaselineError
 from model_forensics.files import (
+    EncryptionKey,
+    Seal,
+    Storage,
     atomic_directory,
+    create_file,
     dump_json,
+    encryption_key,
+    holds,
     open_safetensors,
     read_json,
     sha256_bytes,
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from model_forensics.cf.baseline import Baseline
 
 FORMAT_VERSION = "2.1"
+CONTAINER = "baseline"
 MANIFEST = "baseline.json"
 TENSORS = "baseline.safetensors"
 CURE = "Build the baseline again with model-forensics build-baseline"
@@ -77,24 +84,33 @@ def content_digest(baseline: Baseline) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+def is_baseline(directory: Path) -> bool:
+    """Whether a baseline's manifest is there, plain or encrypted; it is not looked at."""
+    return holds(directory, MANIFEST)
+
+
 def save(baseline: Baseline, directory: Path, *, overwrite: bool) -> None:
+    key = encryption_key()
     with atomic_directory(directory, overwrite=overwrite) as temporary:
-        write_safetensors(temporary / TENSORS, _arrays(baseline))
+        storage = Storage(temporary, CONTAINER, key)
+        write_safetensors(storage.path(TENSORS), _arrays(baseline), seal=storage.seal(TENSORS))
         content = _description(baseline) | {
             "baseline_id": baseline.baseline_id,
             "sources": _stored_sources(baseline, directory),
-            "tensors_sha256": sha256_file(temporary / TENSORS),
+            "tensors_sha256": sha256_file(storage.path(TENSORS), seal=storage.seal(TENSORS)),
         }
-        (temporary / MANIFEST).write_bytes(dump_json(content | {"checksum": _checksum(content)}))
+        with create_file(storage.path(MANIFEST), storage.seal(MANIFEST)) as out:
+            out.write(dump_json(content | {"checksum": _checksum(content)}))
 
 
-def load(directory: Path, make: Callable[..., Baseline]) -> Baseline:
+def load(directory: Path, make: Callable[..., Baseline], key: EncryptionKey | None) -> Baseline:
     """Read a baseline; `make` is its class (passed in, because `baseline` imports this module)."""
-    manifest = _read_manifest(directory / MANIFEST)
-    path = directory / TENSORS
-    if sha256_file(path, error=BaselineError) != manifest.tensors_sha256:
+    storage = Storage.of(directory, CONTAINER, MANIFEST, key)
+    manifest = _read_manifest(storage)
+    path, seal = storage.path(TENSORS), storage.seal(TENSORS)
+    if sha256_file(path, seal=seal, error=BaselineError) != manifest.tensors_sha256:
         raise BaselineError("its bytes differ from the digest in baseline.json", where=path, cure=CURE)
-    arrays = _read_arrays(path, Layout(manifest.sites), len(manifest.group_names))
+    arrays = _read_arrays(path, seal, Layout(manifest.sites), len(manifest.group_names))
     first, later = (Moments(*(arrays[f"{part}.{name}"] for name in MOMENT_FIELDS)) for part in ("first", "later"))
     baseline = make(
         model=manifest.model,
@@ -116,12 +132,13 @@ def load(directory: Path, make: Callable[..., Baseline]) -> Baseline:
         sources=_loaded_sources(manifest, directory),
     )
     if baseline.baseline_id != manifest.baseline_id:
-        raise BaselineError("its content differs from its baseline_id", where=directory / MANIFEST, cure=CURE)
+        raise BaselineError("its content differs from its baseline_id", where=storage.path(MANIFEST), cure=CURE)
     return baseline
 
 
-def _read_manifest(path: Path) -> Manifest:
-    content = read_json(path, error=BaselineError)
+def _read_manifest(storage: Storage) -> Manifest:
+    path = storage.path(MANIFEST)
+    content = read_json(path, seal=storage.seal(MANIFEST), error=BaselineError)
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise BaselineError(
@@ -144,8 +161,8 @@ def _read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _read_arrays(path: Path, layout: Layout, samples: int) -> dict[str, npt.NDArray[np.float64]]:
-    stored = open_safetensors(path, error=BaselineError)
+def _read_arrays(path: Path, seal: Seal | None, layout: Layout, samples: int) -> dict[str, npt.NDArray[np.float64]]:
+    stored = open_safetensors(path, seal=seal, error=BaselineError)
     shapes: dict[str, tuple[int, ...]] = {
         "tables": (samples, len(layout), len(COLUMNS)),
         "tokens": (samples, len(layout)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -10,25 +11,45 @@ from model_forensics.cli import options
 
 
 @click.command("info")
-@options.output_format
-def command(output_format: str) -> None:
-    """Show versions, devices and which backend serves which operation, with the reason where one cannot.
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the configuration, and nothing else.")
+@options.device
+@options.common
+def command(schema: bool, device: str | None, output_format: str, quiet: bool) -> None:
+    """Show versions, devices, which backend serves which operation (with the reason where one cannot), and the
+    configuration with where each value came from.
 
     \b
-    Example:
+    Examples:
       model-forensics info --format json
+      model-forensics info --config model-forensics.yaml
+      model-forensics info --schema > model-forensics.schema.json
     """
+    loaded = options.load({"device": device})
+    if schema:
+        from model_forensics.config import Config  # noqa: PLC0415  (keeps --help fast)
+
+        click.echo(json.dumps(Config.model_json_schema(), indent=2))
+        return
     from model_forensics.health import describe  # noqa: PLC0415  (keeps --help fast)
 
-    facts = describe()
-    if output_format == "json":
-        click.echo(json.dumps(facts, indent=2))
-        return
-    click.echo(f"health: {facts['health']['status']}")
-    for problem in facts["health"]["problems"]:
-        click.echo(f"  {problem}")
-    for name, value in facts["versions"].items():
-        click.echo(f"{name}: {value or 'not installed'}")
-    click.echo(f"devices: {', '.join(facts['devices'])}")
+    facts = describe(loaded)
+    click.echo(json.dumps(facts, indent=2) if output_format == "json" else _in_words(facts))
+
+
+def _in_words(facts: dict[str, Any]) -> str:
+    lines = [f"health: {facts['health']['status']}"]
+    lines += [f"  {problem}" for problem in facts["health"]["problems"]]
+    lines += [f"{name}: {value or 'not installed'}" for name, value in facts["versions"].items()]
+    lines.append(f"devices: {', '.join(facts['devices'])}")
     for operation, backends in facts["backends"].items():
-        click.echo(f"{operation}: " + "; ".join(f"{backend} {state}" for backend, state in backends.items()))
+        lines.append(f"{operation}: " + "; ".join(f"{backend} {state}" for backend, state in backends.items()))
+    configuration = facts["configuration"]
+    lines.append(f"configuration: {configuration['file'] or 'no file'}")
+    values = configuration["values"]
+    shown = {key: json.dumps(entry["value"], ensure_ascii=False) for key, entry in values.items()}
+    widths = max(map(len, values)), max(len(text) for text in shown.values() if len(text) < 40)
+    lines += [
+        f"  {key:<{widths[0]}}  {shown[key]:<{widths[1]}}  {entry['from']}".rstrip() for key, entry in values.items()
+    ]
+    lines += [f"  {name}: {value}" for name, value in configuration["variables"].items()]
+    return "\n".join(lines)

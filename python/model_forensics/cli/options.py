@@ -1,15 +1,18 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what every command has: its configuration and its log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from model_forensics.config import Config
+    from model_forensics.config import Config, Loaded
 
 EXISTING = click.Path(path_type=Path)  # existence is checked where the error can name a cure
 COUNT = click.IntRange(min=1)
@@ -27,11 +30,127 @@ model_factory = click.option(
 donor_values = click.option(
     "--donor-values", metavar="FILE", type=EXISTING, help="Activations to write, by site (safetensors)."
 )
-device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+device = click.option("--device", help="auto, cpu, cuda or cuda:N [auto].")
+force = click.option("--force", is_flag=True, help="Replace output that is there.")
 output_format = click.option(
     "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
 quiet = click.option("--quiet", is_flag=True, help="No progress.")
+
+FLAGS = {
+    "device": "--device",
+    "cache.enabled": "--no-cache",
+    "log_level": "--log-level",
+    "output_dir": "--output-dir",
+    "seed": "--seed",
+    "timeout_minutes": "--timeout-minutes",
+    "modules.cf.anomaly_threshold": "--threshold",
+    "modules.cf.baseline_samples": "--samples",
+    "modules.cf.compression_methods": "--methods",
+    "modules.cca.beam_width": "--beam-width",
+    "modules.cca.donor": "--donor-sample",
+    "modules.cca.donor_sample": "--donor-sample",
+    "modules.cca.enabled": "--forensics-only",
+    "modules.cca.evidence": "--evidence",
+    "modules.cca.granularity": "--granularity",
+    "modules.cca.max_fix_set_size": "--max-fix-set-size",
+    "modules.cca.search_strategy": "--search-strategy",
+}
+"""The flag that sets a key; where one sets several, for each of them."""
+_CONFIGURATION, _LEVEL, _RUNNING = (f"model_forensics.{name}" for name in ("configuration", "level", "running"))
+
+
+def common(function: Callable[..., None]) -> Callable[..., None]:
+    """`--config`, `--log-level`, `--format` and `--quiet`; the command runs with its log written.
+
+    The command is passed `output_format` and `quiet`; `configuration` gives it the rest.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, config_file: Path | None, log_level: str | None, **keywords: Any) -> None:
+        meta = click.get_current_context().meta
+        if _RUNNING in meta:  # a command that another one calls
+            function(*arguments, **keywords)
+            return
+        meta.update({_RUNNING: True, _CONFIGURATION: config_file, _LEVEL: log_level})
+        with _logged(load({}), quiet=keywords["quiet"]):
+            function(*arguments, **keywords)
+
+    levels = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
+    for option in (
+        quiet,
+        output_format,
+        click.option("--log-level", type=levels, help="Log lines of this level and above are written [INFO]."),
+        click.option(
+            "--config",
+            "config_file",
+            metavar="FILE",
+            type=EXISTING,
+            help="The configuration file [the one in MODEL_FORENSICS_CONFIG].",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def configuration(settings: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of this command: its flags over the environment over the file over the defaults.
+
+    Args:
+        settings: what the command's own options ask for, in the configuration's shape; None is left out.
+
+    Raises:
+        UsageError: a flag's value is not allowed.
+        ConfigError: the file or the environment is refused; names the place.
+    """
+    return load(settings or {}).config
+
+
+def load(settings: Mapping[str, Any]) -> Loaded:
+    """As `configuration`, with the origin of every value."""
+    from model_forensics.config import Flag, load_config  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.config.keys import flat  # noqa: PLC0415
+    from model_forensics.errors import ConfigError, UsageError  # noqa: PLC0415
+
+    meta = click.get_current_context().meta
+    given = {"log_level": meta.get(_LEVEL), **flat(settings)}
+    flags = {key: Flag(FLAGS[key], value) for key, value in given.items() if value is not None}
+    try:
+        return load_config(meta.get(_CONFIGURATION), flags=flags)
+    except ConfigError as error:
+        if error.where in FLAGS.values():
+            raise UsageError(error.what, where=error.where, cure="See the command's --help") from error
+        raise
+
+
+@contextmanager
+def _logged(loaded: Loaded, *, quiet: bool) -> Iterator[None]:
+    from model_forensics import logs  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.config.variables import secrets, unknown  # noqa: PLC0415
+    from model_forensics.errors import ModelForensicsError  # noqa: PLC0415
+
+    config = loaded.config
+    level = config.log_level
+    if config.log_file is None and (quiet or not loaded.is_stated("log_level")):
+        level = "ERROR" if quiet else "WARNING"
+    rotation = config.log_rotation
+    with logs.configured(
+        level=level,
+        file=config.log_file,
+        as_json=config.log_format == "json",
+        max_bytes=rotation.size,
+        keep=rotation.keep,
+        secrets=lambda: secrets(os.environ),
+    ):
+        for name, near in unknown(os.environ).items():
+            meant = "" if near is None else f"; did you mean {near}?"
+            logs.LOGGER.warning("the environment variable %s is none of model-forensics%s", name, meant)
+        try:
+            yield
+        except ModelForensicsError as error:
+            if config.log_file is not None:  # standard error gets it anyway
+                logs.LOGGER.error("%s: %s", type(error).__name__, error)
+            raise
 
 
 def forensics_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,21 +171,6 @@ def forensics_settings(threshold: float | None, methods: str | None) -> dict[str
     if methods is not None:
         section["compression_methods"] = [name.strip() for name in methods.split(",")]
     return section
-
-
-def configuration(settings: dict[str, Any]) -> Config:
-    """The configuration that a command's options ask for.
-
-    Raises:
-        UsageError: a value is out of range; names its place in the configuration.
-    """
-    from model_forensics.config import Config  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.errors import ConfigError, UsageError  # noqa: PLC0415
-
-    try:
-        return Config.from_dict(settings)
-    except ConfigError as error:
-        raise UsageError(error.what, where="options", cure="See the command's --help") from error
 
 
 def contradiction(flag: str, others: dict[str, Any]) -> None:

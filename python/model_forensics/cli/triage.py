@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
 
 @click.command("triage")
-@click.argument("directory", type=options.EXISTING)
+@click.argument("directory", type=options.EXISTING, required=False)
 @options.baseline
 @click.option("--sort-by", type=click.Choice(["anomaly", "size", "date"]), default="anomaly", show_default=True)
 @click.option("--top", type=click.IntRange(min=1), help="Show only the first N.")
 @click.option("--workers", type=options.COUNT, help="Processes; by default as many as pay off for so many bundles.")
 @options.forensics_options
-@options.output_format
-@options.quiet
+@options.common
 def command(
-    directory: Path,
+    directory: Path | None,
     baseline: Path | None,
     sort_by: str,
     top: int | None,
@@ -37,7 +36,7 @@ def command(
     output_format: str,
     quiet: bool,
 ) -> None:
-    """Rank the bundles in DIRECTORY, the most urgent first.
+    """Rank the bundles in DIRECTORY [bundle_dir of the configuration], the most urgent first.
 
     A bundle that is refused is listed with its error, and the exit code is 4; 3 when all are.
 
@@ -50,7 +49,8 @@ def command(
     config = options.configuration({"modules": {"cf": options.forensics_settings(threshold, methods)}})
     with Reporter(quiet=quiet) as progress:
         pipeline = RCAPipeline(config, progress=progress)
-        entries = pipeline.triage(directory, baseline=baseline, sort_by=sort_by, workers=workers)  # type: ignore[arg-type]
+        place = directory or config.bundle_dir
+        entries = pipeline.triage(place, baseline=baseline, sort_by=sort_by, workers=workers)  # type: ignore[arg-type]
     broken = [entry for entry in entries if entry.error is not None]
     shown = entries[:top]
     if output_format == "json":

@@ -5,8 +5,21 @@ Input is `types.AnalysisResult` and nothing else; this part computes no result o
 
 from __future__ import annotations
 
-from model_forensics.report.html import render_html
-from model_forensics.report.json_file import read_json_result, results_schema, write_json
+from model_forensics.report.comparison import render_comparison_html, render_comparison_text
+from model_forensics.report.deployment import fix_notes
+from model_forensics.report.html import REPORT_ROLE, render_html
+from model_forensics.report.json_file import RESULTS_ROLE, read_json_result, results_schema, write_json
 from model_forensics.report.text import render_text
 
-__all__ = ["read_json_result", "render_html", "render_text", "results_schema", "write_json"]
+__all__ = [
+    "REPORT_ROLE",
+    "RESULTS_ROLE",
+    "fix_notes",
+    "read_json_result",
+    "render_comparison_html",
+    "render_comparison_text",
+    "render_html",
+    "render_text",
+    "results_schema",
+    "write_json",
+]

@@ -28,6 +28,17 @@ from model_forensics.types.causal import (
     Shuffled,
     SideEffects,
 )
+from model_forensics.types.comparison import (
+    ComparedSection,
+    Comparison,
+    Difference,
+    Scalar,
+)
+from model_forensics.types.deployment import (
+    FixedRun,
+    FixedRuns,
+    WrittenSite,
+)
 from model_forensics.types.forensics import (
     ForensicsResult,
     Integrity,
@@ -52,6 +63,7 @@ from model_forensics.types.results import (
     BundleSummary,
     Environment,
     Evidence,
+    Export,
     TriageEntry,
     Validation,
     Verdict,
@@ -64,15 +76,21 @@ __all__ = [
     "BundleSummary",
     "CausalResult",
     "Certificate",
+    "ComparedSection",
+    "Comparison",
     "CopyCheck",
+    "Difference",
     "Donor",
     "DonorKind",
     "Environment",
     "Evidence",
     "Execution",
+    "Export",
     "Finer",
     "FixSet",
     "FixSetLabel",
+    "FixedRun",
+    "FixedRuns",
     "ForensicsResult",
     "Frozen",
     "Integrity",
@@ -87,6 +105,7 @@ __all__ = [
     "Replay",
     "Reversal",
     "Sample",
+    "Scalar",
     "SearchSpent",
     "Shams",
     "Shuffled",
@@ -100,4 +119,5 @@ __all__ = [
     "Verdict",
     "VersionDifference",
     "Window",
+    "WrittenSite",
 ]

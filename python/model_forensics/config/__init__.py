@@ -1,0 +1,24 @@
+"""The typed configuration: its shape (`schema`), where it comes from (`load`, `variables`), older files (`migrate`)."""
+
+from __future__ import annotations
+
+from model_forensics.config.keys import KEYS, value_of
+from model_forensics.config.load import Flag, Loaded, Origin, load_config
+from model_forensics.config.schema import CausalConfig, CompressionMethod, Config, ForensicsConfig, ModulesConfig
+from model_forensics.config.sizes import parse_size, show_size
+
+__all__ = [
+    "KEYS",
+    "CausalConfig",
+    "CompressionMethod",
+    "Config",
+    "Flag",
+    "ForensicsConfig",
+    "Loaded",
+    "ModulesConfig",
+    "Origin",
+    "load_config",
+    "parse_size",
+    "show_size",
+    "value_of",
+]
