@@ -19,7 +19,9 @@ ModelForensicsError
 │   ├── OutputError            recorded or computed outputs cannot be judged
 │   ├── ConfigError            the configuration is wrong
 │   ├── ResultsError           a results file is broken
+│   ├── LedgerError            a batch's ledger is damaged or of something else
 │   └── StreamError            a stream of the arithmetic coder is broken or too large
+├── WorkerError                worker processes end before they can start         exit code 3
 └── StorageError               writing failed (disk full, no permission)          exit code 3
 """
 
@@ -119,8 +121,16 @@ class ResultsError(InputRefused):
     pass
 
 
+class LedgerError(InputRefused):
+    pass
+
+
 class StreamError(InputRefused):
     pass
+
+
+class WorkerError(ModelForensicsError):
+    exit_code = 3
 
 
 class StorageError(ModelForensicsError):

@@ -15,6 +15,7 @@ from model_forensics.errors import InputRefused, ResultsError, UsageError
 from model_forensics.triage import ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
+    BatchSummary,
     CausalResult,
     DonorKind,
     Evidence,
@@ -65,6 +66,7 @@ class RCAPipeline:
         donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None = None,
         model_factory: str | None = None,
         output: str | Path | None = None,
+        staged: Path | None = None,
         strict: bool = False,
     ) -> AnalysisResult:
         """Finds the cause of one incident and writes the result.
@@ -79,6 +81,7 @@ class RCAPipeline:
             donor_values: activations to write, by site: a safetensors file or arrays (docs/fix-sets.md).
             model_factory: "package.module:function" that builds models from their source.
             output: where the JSON goes; by default `output_dir/<bundle id>.json`.
+            staged: where it is written instead, by a caller who moves it to `output` when all is done.
             strict: refuse a model whose weights differ from those recorded.
 
         Raises:
@@ -127,7 +130,7 @@ class RCAPipeline:
             warnings=(*forensics.warnings, *warnings, *(causal.warnings if causal else ())),
             export_path=str(path),
         )
-        report.write_json(result, path)
+        report.write_json(result, staged or path)
         return result
 
     def triage(
@@ -162,6 +165,66 @@ class RCAPipeline:
             entries.append(entry)
             self._progress("triage", len(entries), len(paths))
         return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
+
+    def batch(
+        self,
+        directory: str | Path,
+        baseline: str | Path | None = None,
+        model: str | Path | None = None,
+        *,
+        output: str | Path,
+        donor_model: str | Path | None = None,
+        model_factory: str | None = None,
+        workers: int | None = None,
+        resume: bool = False,
+        force: bool = False,
+        retry: bool = False,
+        html: bool = True,
+        strict: bool = False,
+    ) -> BatchSummary:
+        """Analyses every incident of a directory in worker processes; see docs/batch.md.
+
+        Workers are spawned, so a script must guard its own start with `if __name__ == "__main__"`.
+
+        Args:
+            directory: bundles, or a single one; benign recordings among them are passed over.
+            baseline, model, donor_model, model_factory, strict: as for `analyze_incident`, as paths or names.
+            output: a directory for the ledger, one result an incident and the summary.
+            workers: processes; None for as many as suit the machine.
+            resume: go on with the batch that is there, if there is one.
+            force: forget the batch that is there, and its results.
+            retry: with `resume`, also bundles that were refused or poisoned before.
+            html: write a page beside each JSON.
+
+        Raises:
+            UsageError: a batch is there and neither `resume` nor `force`, or it was started with other settings.
+            InputRefused: no bundle is there, the baseline or a model cannot be used, the ledger is damaged.
+            WorkerError: workers end before they can start.
+            StorageError: disk full, no permission; what is done stays done, and `resume` goes on.
+        """
+        from model_forensics.batch import run_batch  # noqa: PLC0415
+        from model_forensics.commission import Commission  # noqa: PLC0415  (it needs this module)
+
+        commission = Commission(
+            config=self.config,
+            directory=Path(directory),
+            baseline=None if baseline is None else Path(baseline),
+            model=None if model is None else str(model),
+            donor_model=None if donor_model is None else str(donor_model),
+            model_factory=model_factory,
+            workers=workers,
+            html=html,
+            strict=strict,
+        )
+        return run_batch(
+            commission.directory,
+            Path(output),
+            commission.prepare,
+            resume=resume,
+            force=force,
+            retry=retry,
+            progress=self._progress,
+        )
 
     def build_baseline(
         self, places: str | Path | Sequence[str | Path], output: str | Path, *, overwrite: bool = False

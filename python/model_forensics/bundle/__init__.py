@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model_forensics.bundle.memory import MemoryRecording
-from model_forensics.bundle.reader import Bundle, find_bundles, load_bundle, load_bundles
+from model_forensics.bundle.reader import Bundle, find_bundles, load_bundle, load_bundles, manifest_digest
 from model_forensics.bundle.schema import FORMAT_VERSION, Codec, Manifest
 from model_forensics.bundle.shelf import Shelf
 from model_forensics.bundle.writer import BundleWriter, CallSample
@@ -20,4 +20,5 @@ __all__ = [
     "find_bundles",
     "load_bundle",
     "load_bundles",
+    "manifest_digest",
 ]

@@ -8,6 +8,7 @@ import click
 
 COMMANDS = {
     "analyze": "Find the cause of an incident and prove it.",
+    "batch": "Analyze every incident of a directory.",
     "build-baseline": "Fit a baseline from benign bundles.",
     "demo": "Analyze the incident that ships with the package.",
     "info": "Show versions, devices and backends.",
