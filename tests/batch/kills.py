@@ -25,7 +25,7 @@ class ToyBatch:
         self._command = [sys.executable, "-m", "tests.batch.toy", self.bundles, self.output, self.log, str(workers)]
 
     def run(self, at: int | None = None, action: str = "before", whom: Whom = "process") -> Outcome:
-        return self._points.run(self._command, at=at, action=action, whom=whom, timeout=300)
+        return self._points.run(self._command, at=at, action=action, whom=whom, timeout=3600)
 
     def check_between(self) -> None:
         """Right after a kill: what can be seen is whole, and the ledger says that it is done."""

@@ -32,6 +32,7 @@ class Toy:
 
     log: Path
     weights: str = "sha256:one"
+    workers: int = 1  # analyses wait until so many are loaded
 
     def __call__(self) -> ToyAnalyst:
         self.note("load")
@@ -51,6 +52,8 @@ class ToyAnalyst:
         return {"weights": self._toy.weights}
 
     def __call__(self, task: Task) -> IncidentFinding:
+        while noted(self._toy.log).count("load") < self._toy.workers:
+            time.sleep(0.01)
         self._toy.note(task.name)
         does = json.loads((task.path / "manifest.json").read_text())["does"]
         match does:
@@ -75,10 +78,10 @@ class ToyAnalyst:
 
 def run_toy(
     bundles: Path, output: Path, log: Path, workers: int = 1, *, settings: str = "one", weights: str = "sha256:one",
-    lease: float | None = None, resume: bool = False, force: bool = False, retry: bool = False,
+    lease: float | None = None, together: int = 1, resume: bool = False, force: bool = False, retry: bool = False,
 ) -> BatchSummary:  # fmt: skip
     def prepare(places: Places) -> Job:
-        return Job(Toy(log, weights), {"option": settings}, workers, "for a test", lease)
+        return Job(Toy(log, weights, together), {"option": settings}, workers, "for a test", lease)
 
     return run_batch(bundles, output, prepare, resume=resume, force=force, retry=retry)
 

@@ -94,8 +94,6 @@ class Places:
                 raise UsageError(
                     "another batch is at work here", where=self.root, cure="Wait for it, or choose another output"
                 ) from problem
-            with storage_errors(self.root):
-                self.results.mkdir(exist_ok=True)
             yield
         finally:
             os.close(lock)
@@ -103,6 +101,7 @@ class Places:
     def publish(self, name: str, staging: Path | None = None) -> None:
         """Moves what was staged under this name to the results; what is not there was moved before."""
         with storage_errors(self.results):
+            self.results.mkdir(exist_ok=True)
             for ending in ENDINGS:
                 source = (staging or self.staging) / f"{name}{ending}"
                 if source.exists():
@@ -111,6 +110,8 @@ class Places:
 
     def withdraw(self, name: str) -> None:
         """Removes the result of this name, the JSON first."""
+        if not self.results.exists():
+            return
         with storage_errors(self.results):
             for ending in reversed(ENDINGS):
                 (self.results / f"{name}{ending}").unlink(missing_ok=True)
@@ -134,7 +135,6 @@ class Places:
                     shutil.rmtree(directory)
             for summary in self.summaries:
                 summary.unlink(missing_ok=True)
-            self.results.mkdir()
             _sync(self.root)
 
 
