@@ -121,14 +121,17 @@ class Places:
         """(run, directory) of this run and of those that were killed."""
         return [(place.name.removeprefix(_STAGING), place) for place in self.root.glob(f"{_STAGING}*")]
 
-    def discard_stagings(self) -> None:
-        """Removes them. The lock is held, so nobody needs them."""
+    def discard_unfinished(self) -> None:
+        """Removes staging directories and what `files` had not finished. The lock is held, so nobody needs them."""
         for _, place in self.stagings():
             shutil.rmtree(place, ignore_errors=True)  # that of a dying worker may fill again meanwhile
+        for name in ("summary", "baseline"):
+            for place in self.root.glob(f".{name}*"):
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
 
     def clear(self) -> None:
         """Removes everything that a batch wrote here, except its ledger."""
-        self.discard_stagings()
+        self.discard_unfinished()
         with storage_errors(self.root):
             for directory in (self.results, self.baseline):
                 if directory.exists():

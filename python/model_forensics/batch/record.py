@@ -29,4 +29,4 @@ def recover(ledger: Ledger, places: Places) -> None:
                 places.publish(name, staging)
     for name in ledger.running():
         places.withdraw(name)
-    places.discard_stagings()
+    places.discard_unfinished()
