@@ -18,6 +18,7 @@ from model_forensics.logs import log_time, timed
 from model_forensics.triage import ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
+    BatchSummary,
     CausalResult,
     DonorKind,
     Evidence,
@@ -84,6 +85,7 @@ class RCAPipeline:
         output: str | Path | None = None,
         html: str | Path | bool = False,
         overwrite: bool = True,
+        staged: Path | None = None,
         strict: bool = False,
     ) -> AnalysisResult:
         """Finds the cause of one incident and writes the result.
@@ -100,6 +102,7 @@ class RCAPipeline:
             output: where the JSON goes; by default `output_dir/<bundle id>.json`.
             html: where the report goes; True for beside the JSON, False for none.
             overwrite: replace the output of an earlier analysis.
+            staged: where it is written instead, by a caller who moves it to `output` when all is done.
             strict: refuse a model whose weights differ from those recorded.
 
         Raises:
@@ -190,7 +193,7 @@ class RCAPipeline:
         )
         written = None if page is None else report.render_html(result)  # before anything is written: both or nothing
         with book.entering(result):
-            report.write_json(result, path, overwrite=overwrite)
+            report.write_json(result, staged or path, overwrite=overwrite)
             if page is not None and written is not None:
                 write_protected(page, written, role=report.REPORT_ROLE, overwrite=overwrite)
         log_time("analysis", bundle, time.perf_counter() - started, result.verdict)
@@ -234,6 +237,67 @@ class RCAPipeline:
                 entries.append(entry)
                 self._progress("triage", len(entries), len(paths))
         return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
+
+    @audited_as("batch")
+    def batch(
+        self,
+        directory: str | Path,
+        baseline: str | Path | None = None,
+        model: str | Path | None = None,
+        *,
+        output: str | Path,
+        donor_model: str | Path | None = None,
+        model_factory: str | None = None,
+        workers: int | None = None,
+        resume: bool = False,
+        force: bool = False,
+        retry: bool = False,
+        html: bool = True,
+        strict: bool = False,
+    ) -> BatchSummary:
+        """Analyses every incident of a directory in worker processes; see docs/batch.md.
+
+        Workers are spawned, so a script must guard its own start with `if __name__ == "__main__"`.
+
+        Args:
+            directory: bundles, or a single one; benign recordings among them are passed over.
+            baseline, model, donor_model, model_factory, strict: as for `analyze_incident`, as paths or names.
+            output: a directory for the ledger, one result an incident and the summary.
+            workers: processes; None for as many as suit the machine.
+            resume: go on with the batch that is there, if there is one.
+            force: forget the batch that is there, and its results.
+            retry: with `resume`, also bundles that were refused or poisoned before.
+            html: write a page beside each JSON.
+
+        Raises:
+            UsageError: a batch is there and neither `resume` nor `force`, or it was started with other settings.
+            InputRefused: no bundle is there, the baseline or a model cannot be used, the ledger is damaged.
+            WorkerError: workers end before they can start.
+            StorageError: disk full, no permission; what is done stays done, and `resume` goes on.
+        """
+        from model_forensics.batch import run_batch  # noqa: PLC0415
+        from model_forensics.commission import Commission  # noqa: PLC0415  (it needs this module)
+
+        commission = Commission(
+            config=self.config,
+            directory=Path(directory),
+            baseline=None if baseline is None else Path(baseline),
+            model=None if model is None else str(model),
+            donor_model=None if donor_model is None else str(donor_model),
+            model_factory=model_factory,
+            workers=workers,
+            html=html,
+            strict=strict,
+        )
+        return run_batch(
+            commission.directory,
+            Path(output),
+            commission.prepare,
+            resume=resume,
+            force=force,
+            retry=retry,
+            progress=self._progress,
+        )
 
     @audited_as("build-baseline")
     def build_baseline(

@@ -54,13 +54,16 @@ def find_bundle(source: str | Path, config: Config) -> Path:
 
 
 def open_baseline(
-    source: str | Path | Baseline | Recording | Sequence[Recording] | None, config: Config
+    source: str | Path | Baseline | BenignSource | Recording | Sequence[Recording] | None, config: Config
 ) -> BenignSource:
     """A fitted baseline, a benign bundle, a directory of them, or recordings; without one, the configured directory.
+    What was opened before is taken as it is.
 
     Raises:
         BaselineError: nothing benign is there.
     """
+    if isinstance(source, BenignSource):
+        return source
     if source is None:
         source = config.baseline_dir
     if source is None:
@@ -187,21 +190,27 @@ def open_recorded_model(recording: Recording, config: Config) -> tuple[Model | N
 
     A bundle names a model; only a local directory or what is in the local hub cache is loaded, and never code.
     """
-    reference = recording.model
-    if reference is None or reference.source is None:
+    source = None if recording.model is None else recording.model.source
+    place = recorded_place(recording)
+    if source is None or place is None:
         return None, "the bundle names no model source; pass --model to search for a fix"
-    source = reference.source
-    directory = Path(source)
-    if not directory.is_absolute() and recording.path is not None:
-        directory = recording.path / directory
     from model_forensics.models import load_model  # noqa: PLC0415  (torch loads late)
 
     try:
-        if directory.is_dir():
-            return load_model(directory.resolve(), device=config.device), None
-        return load_model(source, device=config.device, local_files_only=True), None
+        return load_model(place, device=config.device, local_files_only=not Path(place).is_dir()), None
     except ModelError as error:
         return None, f"the bundle's model '{source}' could not be loaded, so no fix was searched: {error}"
+
+
+def recorded_place(recording: Recording) -> str | None:
+    """Where the model is that a bundle names: the full path of a directory, else the name itself; None without one."""
+    source = None if recording.model is None else recording.model.source
+    if source is None:
+        return None
+    directory = Path(source)
+    if not directory.is_absolute() and recording.path is not None:
+        directory = recording.path / directory
+    return str(directory.resolve()) if directory.is_dir() else source
 
 
 def weights_warning(recording: Recording, model: Model, *, strict: bool) -> str | None:

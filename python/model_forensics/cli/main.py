@@ -8,6 +8,7 @@ import click
 
 COMMANDS = {
     "analyze": "Find the cause of an incident and prove it.",
+    "batch": "Analyze every incident of a directory.",
     "build-baseline": "Fit a baseline from benign bundles.",
     "completion": "Print the script that completes commands in a shell.",
     "demo": "Analyze the incident that ships with the package.",

@@ -1,10 +1,11 @@
 """The results document for people and programs: JSON, one HTML page, terminal text.
 
-Input is `types.AnalysisResult` and nothing else; this part computes no result of its own.
+Input is `types.AnalysisResult` or `types.BatchSummary` and nothing else; this part computes no result of its own.
 """
 
 from __future__ import annotations
 
+from model_forensics.report.batch import render_batch_html
 from model_forensics.report.comparison import render_comparison_html, render_comparison_text
 from model_forensics.report.deployment import fix_notes
 from model_forensics.report.html import REPORT_ROLE, render_html
@@ -16,6 +17,7 @@ __all__ = [
     "RESULTS_ROLE",
     "fix_notes",
     "read_json_result",
+    "render_batch_html",
     "render_comparison_html",
     "render_comparison_text",
     "render_html",

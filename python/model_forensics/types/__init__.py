@@ -7,6 +7,15 @@ document (`AnalysisResult`) is what `results.json` holds; its JSON Schema is der
 from model_forensics.types.base import (
     Frozen,
 )
+from model_forensics.types.batch import (
+    SUMMARY_SCHEMA_VERSION,
+    BatchSummary,
+    Durations,
+    IncidentFailure,
+    IncidentFinding,
+    IncidentGroup,
+    IncidentState,
+)
 from model_forensics.types.causal import (
     CausalResult,
     Certificate,
@@ -71,7 +80,9 @@ from model_forensics.types.results import (
 
 __all__ = [
     "RESULTS_SCHEMA_VERSION",
+    "SUMMARY_SCHEMA_VERSION",
     "AnalysisResult",
+    "BatchSummary",
     "BundleKind",
     "BundleSummary",
     "CausalResult",
@@ -82,6 +93,7 @@ __all__ = [
     "Difference",
     "Donor",
     "DonorKind",
+    "Durations",
     "Environment",
     "Evidence",
     "Execution",
@@ -93,6 +105,10 @@ __all__ = [
     "FixedRuns",
     "ForensicsResult",
     "Frozen",
+    "IncidentFailure",
+    "IncidentFinding",
+    "IncidentGroup",
+    "IncidentState",
     "Integrity",
     "Interval",
     "Intervention",
