@@ -17,7 +17,8 @@ PACKAGE = Path(model_forensics.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "failure", "types", "files", "config", "logs", "spans"}
 WIRING = {"pipeline", "triage", "sources", "environment", "health", "rekey", "bookkeeping", "deployment", "selftest"}
-EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "export", "diff", "report", "store"}
+WIRING |= {"analyst", "commission", "processes", "signatures"}
+EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "export", "diff", "report", "batch", "store"}
 # What each part may import, besides itself and the package's own `__init__`.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -36,6 +37,7 @@ ARROWS: dict[str, set[str]] = {
     "export": {*LEAVES, "models"},
     "diff": {*LEAVES},
     "report": {*LEAVES},
+    "batch": {*LEAVES, "bundle", "report"},
     "store": {*LEAVES},
     **{part: {*LEAVES, *EVERYTHING, *WIRING} for part in WIRING},
     "selftest": {*LEAVES, *EVERYTHING, *WIRING, "demo"},

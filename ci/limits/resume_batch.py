@@ -47,7 +47,7 @@ def prepare(root: Path, finished: int) -> list[str]:
         place.mkdir()
         (place / "manifest.json").write_bytes(manifest)
         rows.append((place.name, *stamp_of(place)))
-    with closing(sqlite3.connect(output / "ledger.sqlite")) as database, database:
+    with closing(sqlite3.connect(output / "batch.sqlite")) as database, database:
         database.executemany(FINISHED, rows)
     shutil.copytree(root / "case" / "incident", bundles / "new")
     return [*command, "--quiet", "--workers", "1", "--resume"]
@@ -81,12 +81,12 @@ def main() -> None:
         command = prepare(root, arguments.finished)
         times = []
         for _ in range(arguments.repeats):
-            claimed, whole = measure(command, root / "out" / "ledger.sqlite")
+            claimed, whole = measure(command, root / "out" / "batch.sqlite")
             times.append(claimed)
             print(
                 f"{arguments.finished:,} finished: new work began after {claimed:.2f} s, all ended after {whole:.2f} s"
             )
-            with closing(sqlite3.connect(root / "out" / "ledger.sqlite")) as database, database:
+            with closing(sqlite3.connect(root / "out" / "batch.sqlite")) as database, database:
                 database.execute("DELETE FROM incident WHERE name = 'new'")
     sys.exit(min(times) > arguments.limit)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import report, sources
+from model_forensics import bookkeeping, report, sources
 from model_forensics.bundle import load_bundles
-from model_forensics.cf import Baseline
-from model_forensics.files import atomic_write
+from model_forensics.cf import Baseline, is_baseline
+from model_forensics.files import write_protected
 from model_forensics.pipeline import RCAPipeline
 from model_forensics.signatures import signature_of
 from model_forensics.types import AnalysisResult, IncidentFinding, Recording
@@ -64,7 +64,11 @@ class PipelineAnalyst:
         return {name: model.reference.weights_digest for name, model in loaded.items() if model is not None}
 
     def __call__(self, task: Task) -> IncidentFinding:
-        recording = sources.open_recording(task.path)
+        with bookkeeping.entered(self._setup.config, task.path, task.run):  # also what cannot be opened
+            return self._analyze(task)
+
+    def _analyze(self, task: Task) -> IncidentFinding:
+        recording = sources.open_recording(task.path, self._setup.config)
         if recording.kind == "benign":
             return _nothing(recording)
         result = self._pipeline.analyze_incident(
@@ -74,10 +78,12 @@ class PipelineAnalyst:
             donor_model=self._donor,
             output=task.result,
             staged=task.staged,
+            run=task.run,
             strict=self._setup.strict,
         )
         if self._setup.html:
-            atomic_write(task.staged.with_name(f"{task.name}.html"), report.render_html(result))
+            page = task.staged.with_name(f"{task.name}.html")
+            write_protected(page, report.render_html(result), role=report.REPORT_ROLE)
         return _finding(result, recording)
 
     def _open_baseline(self) -> sources.BenignSource:
@@ -85,7 +91,7 @@ class PipelineAnalyst:
         if fitted is None:
             return sources.BenignSource(None, (), None)
         baseline = Baseline.load(fitted)
-        if benign is None or (benign / sources.BASELINE_FILE).is_file():
+        if benign is None or is_baseline(benign):
             return sources.BenignSource(baseline, (), benign)
         return sources.BenignSource(baseline, tuple(load_bundles(benign, verify=False)), benign)  # verified before
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from model_forensics import sources
 from model_forensics.analyst import AnalystSetup
 from model_forensics.batch import Job, Places, has_gpu, model_bytes, suitable_workers
-from model_forensics.bundle import load_bundles
-from model_forensics.cf import Baseline, fit_baseline
+from model_forensics.bundle import is_bundle, load_bundles
+from model_forensics.cf import Baseline, fit_baseline, is_baseline
 from model_forensics.errors import UsageError
 from model_forensics.files import sha256_bytes
 
@@ -79,7 +79,7 @@ class Commission:
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers is {self.workers}", cure="Give 1 or more, or None")
         directory = self.directory.resolve()
-        if (directory / "manifest.json").exists() and places.root.is_relative_to(directory):
+        if is_bundle(directory) and places.root.is_relative_to(directory):
             raise UsageError("is inside the incident bundle", where=places.root, cure="Choose a place outside of it")
 
     def _fit(self, places: Places) -> str | None:
@@ -89,7 +89,7 @@ class Commission:
         """
         if self._benign is None:
             return None
-        if (self._benign / sources.BASELINE_FILE).is_file():
+        if is_baseline(self._benign):
             baseline = Baseline.load(self._benign)
         else:
             recordings = sources.benign_only(load_bundles(self._benign), self._benign)

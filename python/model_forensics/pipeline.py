@@ -86,6 +86,7 @@ class RCAPipeline:
         html: str | Path | bool = False,
         overwrite: bool = True,
         staged: Path | None = None,
+        run: str | None = None,
         strict: bool = False,
     ) -> AnalysisResult:
         """Finds the cause of one incident and writes the result.
@@ -103,6 +104,7 @@ class RCAPipeline:
             html: where the report goes; True for beside the JSON, False for none.
             overwrite: replace the output of an earlier analysis.
             staged: where it is written instead, by a caller who moves it to `output` when all is done.
+            run: names this analysis in the results ledger, which has it once however often it is begun.
             strict: refuse a model whose weights differ from those recorded.
 
         Raises:
@@ -111,7 +113,7 @@ class RCAPipeline:
             InputRefused: a named subclass says which input cannot be used.
             StorageError: the result could not be written.
         """
-        with bookkeeping.entered(self.config, incident) as book:
+        with bookkeeping.entered(self.config, incident, run) as book:
             return self._analyze(
                 book,
                 incident,
@@ -124,6 +126,7 @@ class RCAPipeline:
                 output=output,
                 html=html,
                 overwrite=overwrite,
+                staged=staged,
                 strict=strict,
             )
 
@@ -141,6 +144,7 @@ class RCAPipeline:
         output: str | Path | None,
         html: str | Path | bool,
         overwrite: bool,
+        staged: Path | None,
         strict: bool,
     ) -> AnalysisResult:
         started = time.perf_counter()
@@ -192,7 +196,7 @@ class RCAPipeline:
             export_path=str(path),
         )
         written = None if page is None else report.render_html(result)  # before anything is written: both or nothing
-        with book.entering(result):
+        with book.entering(result, staged or path):
             report.write_json(result, staged or path, overwrite=overwrite)
             if page is not None and written is not None:
                 write_protected(page, written, role=report.REPORT_ROLE, overwrite=overwrite)

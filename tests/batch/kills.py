@@ -38,7 +38,7 @@ class ToyBatch:
         assert not (self.output / "summary.json").exists() or len(visible) == 3
 
     def done(self) -> set[str]:
-        path = self.output / "ledger.sqlite"
+        path = self.output / "batch.sqlite"
         if not path.exists():
             return set()
         with closing(sqlite3.connect(path)) as database:

@@ -31,7 +31,7 @@ def batch(tmp_path):
 
 
 def states(tmp_path) -> dict[str, str]:
-    with closing(sqlite3.connect(tmp_path / "out" / "ledger.sqlite")) as database:
+    with closing(sqlite3.connect(tmp_path / "out" / "batch.sqlite")) as database:
         return dict(database.execute("SELECT name, state FROM incident"))
 
 
@@ -177,11 +177,11 @@ def test_nothing_is_written_where_there_are_no_bundles(batch, tmp_path):
 def test_a_damaged_ledger_is_refused(batch, tmp_path):
     make_bundles(tmp_path / "bundles", a="done")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "ledger.sqlite").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 16)
-    with pytest.raises(LedgerError, match=r"ledger\.sqlite"):
+    (tmp_path / "out" / "batch.sqlite").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 16)
+    with pytest.raises(LedgerError, match=r"batch\.sqlite"):
         batch(resume=True)
-    (tmp_path / "out" / "ledger.sqlite").unlink()
-    with closing(sqlite3.connect(tmp_path / "out" / "ledger.sqlite")) as database:
+    (tmp_path / "out" / "batch.sqlite").unlink()
+    with closing(sqlite3.connect(tmp_path / "out" / "batch.sqlite")) as database:
         database.execute("CREATE TABLE other (x)")
     with pytest.raises(LedgerError, match="no ledger"):
         batch(resume=True)
@@ -214,7 +214,7 @@ def test_interrupted(tmp_path):
     assert process.returncode == -signal.SIGINT
     worker = int((tmp_path / "log").read_text().split()[-1])
     assert not os.path.exists(f"/proc/{worker}")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "ledger.sqlite", "results"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "batch.sqlite", "results"}
     assert states(tmp_path) == {"a": "done", "b": "running"}
     make_bundles(bundles, b="done")
     run_toy(bundles, tmp_path / "out", tmp_path / "log", resume=True)
@@ -222,6 +222,6 @@ def test_interrupted(tmp_path):
 
 
 def test_the_ledger_can_be_read_meanwhile(tmp_path):
-    with Ledger(tmp_path / "ledger.sqlite") as ledger, closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as reader:
+    with Ledger(tmp_path / "batch.sqlite") as ledger, closing(sqlite3.connect(tmp_path / "batch.sqlite")) as reader:
         ledger.settle({"a": None})
         assert reader.execute("SELECT count(*) FROM incident").fetchone() == (0,)

@@ -99,7 +99,7 @@ def check_results(bundles: Path, output: Path) -> None:
     for name in names:
         check_result(results / f"{name}.json")
     there = {path.name for path in output.iterdir()}
-    assert there == {".lock", "ledger.sqlite", "results", "summary.json", "summary.html"}
+    assert there == {".lock", "batch.sqlite", "results", "summary.json", "summary.html"}
 
 
 def check_result(path: Path) -> None:

@@ -48,7 +48,7 @@ class Places:
 
     @property
     def ledger(self) -> Path:
-        return self.root / "ledger.sqlite"
+        return self.root / "batch.sqlite"
 
     @property
     def results(self) -> Path:

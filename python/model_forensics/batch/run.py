@@ -124,8 +124,10 @@ class Foreman:
     def _give(self, worker: Worker, incident: Incident) -> None:
         self._ledger.claim(incident.name, incident.stamp, self._places.run, incident.deaths)
         self._places.withdraw(incident.name)  # what an earlier version of the bundle came to
+        stamp = "-".join(map(str, incident.stamp))
         task = Task(
             incident.name,
+            f"{self._ledger.started_at().isoformat()} {self._places.root} {incident.name} {stamp}",
             incident.path,
             self._places.staged(incident.name),
             self._places.result(incident.name),

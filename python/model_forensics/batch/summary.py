@@ -11,10 +11,11 @@ from typing import Any, Literal, cast
 
 from model_forensics.batch.ledger import Ledger
 from model_forensics.batch.places import Places
-from model_forensics.files import atomic_write
-from model_forensics.report import render_batch_html
+from model_forensics.files import write_protected
+from model_forensics.report import REPORT_ROLE, render_batch_html
 from model_forensics.types import BatchSummary, Durations, IncidentFailure, IncidentGroup, IncidentState
 
+SUMMARY_ROLE = "summary"
 _NAMED = 20  # incidents of a group that are named
 
 Kind = Literal["cause", "workaround", "signature", "unexplained"]
@@ -49,8 +50,8 @@ def summarise(ledger: Ledger, places: Places, directory: Path, workers: int, rea
 def write_summary(summary: BatchSummary, places: Places) -> None:
     """Both files, each whole or not at all."""
     json_path, html_path = places.summaries
-    atomic_write(html_path, render_batch_html(summary))
-    atomic_write(json_path, summary.model_dump_json(indent=2) + "\n")
+    write_protected(html_path, render_batch_html(summary), role=REPORT_ROLE)
+    write_protected(json_path, summary.model_dump_json(indent=2) + "\n", role=SUMMARY_ROLE)
 
 
 def _counts(ledger: Ledger, column: Literal["state", "verdict"]) -> dict[str, int]:

@@ -22,9 +22,13 @@ from model_forensics.types import IncidentFinding
 
 @dataclass(frozen=True)
 class Task:
-    """One incident: analyse the bundle, write the result to `staged`, and let it say that it is at `result`."""
+    """One incident: analyse the bundle, write the result to `staged`, and let it say that it is at `result`.
+
+    `run` names this analysis among all: the same when a batch that was killed begins it again.
+    """
 
     name: str
+    run: str
     path: Path
     staged: Path
     result: Path

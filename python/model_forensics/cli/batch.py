@@ -31,13 +31,12 @@ _SHOWN = 20  # groups and failures in the table; all of them are in summary.json
 @click.option("--no-html", is_flag=True, help="Write no page beside each JSON.")
 @click.option("--forensics-only", is_flag=True, help="Search no fix.")
 @click.option("--timeout-minutes", type=options.POSITIVE, help="Stop each search and take the best so far.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), help="Fixes what is drawn at random [0].")
 @click.option("--strict", is_flag=True, help="Refuse bundles whose weights differ from the model's.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when something was found.")
 @options.forensics_options
 @options.device
-@options.output_format
-@options.quiet
+@options.common
 def command(
     directory: Path,
     baseline: Path | None,
@@ -52,12 +51,12 @@ def command(
     no_html: bool,
     forensics_only: bool,
     timeout_minutes: float | None,
-    seed: int,
+    seed: int | None,
     strict: bool,
     exit_code: bool,
     threshold: float | None,
     methods: str | None,
-    device: str,
+    device: str | None,
     output_format: str,
     quiet: bool,
 ) -> None:
@@ -83,9 +82,12 @@ def command(
         "device": device,
         "seed": seed,
         "timeout_minutes": timeout_minutes,
-        "modules": {"cf": options.forensics_settings(threshold, methods), "cca": {"enabled": not forensics_only}},
+        "modules": {
+            "cf": options.forensics_settings(threshold, methods),
+            "cca": {"enabled": False if forensics_only else None},
+        },
     }
-    config = options.configuration({key: value for key, value in settings.items() if value is not None})
+    config = options.configuration(settings)
     with Reporter(quiet=quiet) as progress:
         summary = RCAPipeline(config, progress=progress).batch(
             directory,
