@@ -158,7 +158,10 @@ class RCAPipeline:
         donor = None
         causal = None
         if opened is not None:
-            donor = sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
+            with timed("donor", bundle):
+                donor = (
+                    sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
+                )
             other = sources.open_recording(contrast, self.config) if contrast else None
             values = sources.open_donor_values(donor_values)
             with timed("search", bundle):
