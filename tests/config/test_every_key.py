@@ -87,11 +87,6 @@ def test_nothing_reads_a_key_that_has_no_proof_yet(key):
     assert not readers, f"{key} is read, so it must be proven"
 
 
-@pytest.mark.parametrize("key", sorted(PROOFS))
-def test_changing_it_changes_what_happens(world, key):
-    PROOFS[key](world)
-
-
 # --- the file itself, places -------------------------------------------------------------------
 
 
@@ -389,3 +384,8 @@ def _(world):
         assert world.pipeline({f"modules.{name}.enabled": False})
         with pytest.raises(ConfigError, match=rf"modules\.{name}\.enabled.*not in this version"):
             world.pipeline({f"modules.{name}.enabled": True})
+
+
+@pytest.mark.parametrize("key", sorted(PROOFS))
+def test_changing_it_changes_what_happens(world, key):
+    PROOFS[key](world)
