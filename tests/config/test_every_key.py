@@ -18,9 +18,9 @@ from model_forensics.demo import data_directory
 from model_forensics.errors import ConfigError, ModelForensicsError
 from model_forensics.store import AuditLog
 
-WAITING = {"cache.enabled", "cache.size", "cache.directory", "streaming.enabled"}
+WAITING = {"streaming.enabled"}
 """Keys that nothing reads yet."""
-SHORT = {"device": "cpu", "modules.cf.compression_methods": ["arithmetic"]}
+SHORT = {"device": "cpu", "cache.enabled": False, "modules.cf.compression_methods": ["arithmetic"]}
 
 PROOFS: dict[str, Callable[[World], None]] = {}
 
@@ -202,6 +202,26 @@ def _(world):
         with memory_limit(config.streaming.stated_max_memory):
             limits.append(stated_limit())
     assert limits[1] == 3_000_000 != limits[0]
+
+
+def kept(world, name: str, **settings: Any) -> int:
+    """Bytes in the cache of this name after an analysis."""
+    place = world.place / name
+    changed = {"cache.enabled": True, "cache.directory": place, **{f"cache.{key}": v for key, v in settings.items()}}
+    world.located(changed, None)
+    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+
+
+@proves("cache.enabled", "cache.directory")
+def _(world):
+    assert kept(world, "a") > 0
+    assert kept(world, "b", enabled=False) == 0
+    assert kept(world, "ordner ö") > 0
+
+
+@proves("cache.size")
+def _(world):
+    assert kept(world, "small", size="1kB") < kept(world, "large", size="1GB") / 2
 
 
 @proves("audit_log")
