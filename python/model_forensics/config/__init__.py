@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from model_forensics.config.keys import KEYS, value_of
 from model_forensics.config.load import Flag, Loaded, Origin, load_config
-from model_forensics.config.schema import CausalConfig, CompressionMethod, Config, ForensicsConfig, ModulesConfig
+from model_forensics.config.schema import (
+    CacheConfig,
+    CausalConfig,
+    CompressionMethod,
+    Config,
+    ForensicsConfig,
+    ModulesConfig,
+    StreamingConfig,
+)
 from model_forensics.config.sizes import parse_size, show_size
 
 __all__ = [
     "KEYS",
+    "CacheConfig",
     "CausalConfig",
     "CompressionMethod",
     "Config",
@@ -17,6 +26,7 @@ __all__ = [
     "Loaded",
     "ModulesConfig",
     "Origin",
+    "StreamingConfig",
     "load_config",
     "parse_size",
     "show_size",
