@@ -5,7 +5,8 @@ The executor runs every patch of three kinds of sites × layers × tokens, its s
 of these, spread evenly, one patch a forward, which is what each of them costs whatever its layer and token. All
 results are compared before anything is reported. Contenders take turns; ratios are of the medians over the rounds.
 
-With `--device cuda` the same table is of a GPU.
+With `--device cuda` the same table is of a GPU. `python -m bench patching_table` makes the table of docs/fix-sets.md
+from what `--output` wrote.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 
 from bench import machine
+from bench.matrix_multiply import operations, operations_a_second
 from bench.memory import peak_extra_bytes
 from bench.patching_models import SHAPES, Prompt, activations, prompts
 from bench.patching_rivals import Answers, Patch, Rival, nnsight, plain_hooks, site_of, transformer_lens
@@ -156,6 +159,9 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     load = machine.Load()
     result = run(options) | {"threads": options.threads, "device": options.device, "machine": machine.describe()}
+    result["device_name"] = torch.cuda.get_device_name() if options.device.startswith("cuda") else None
+    result["commit"] = machine.commit()
+    result["measured_at"] = datetime.now(UTC).isoformat()
     result["load_of_others"] = load.of_others()
     print(as_text(result))
     if options.output:
@@ -183,14 +189,18 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     for name, rival in rivals.items():
         check(name, rival(sample), [scores[i] for i in spread], scale)
     times = {name: Times() for name in ("ours", *rivals)}
+    limits = []
     for _ in range(options.rounds):
+        limits.append(operations_a_second(model.device, model.dtype or torch.float32))
         for name, rival in rivals.items():
             times[name].add(lambda rival=rival: rival(sample), len(sample), model.device)  # type: ignore[misc]
         times["ours"].add(lambda: ours(bench, patches, options.rows), len(patches), model.device)
+    multiplied = operations(lambda: ours(bench, patches, options.rows)) / len(patches)
     weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
     result: dict[str, object] = {
         "shape": options.shape,
         "tokens": options.tokens,
+        "patched_tokens": options.tokens - first,
         "patches": len(patches),
         "max_batch_rows": options.rows,
         "seconds_per_patch": {name: asdict(one) for name, one in times.items()},
@@ -198,6 +208,11 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         "ratio": {name: median(times[name].clock) / median(times["ours"].clock) for name in rivals},
         "ratio_of_processor_time": {
             name: median(times[name].processors) / median(times["ours"].processors) for name in rivals
+        },
+        "matrix_multiply": {
+            "operations_per_patch": multiplied,
+            "operations_a_second": median(limits),
+            "share_of_limit": multiplied / median(times["ours"].clock) / median(limits),
         },
         "self_check_max_error": executor.worst_error,
         "execution": executor.runner.execution.model_dump(),
@@ -230,7 +245,7 @@ def as_text(result: dict[str, object]) -> str:
         compared = f"{ratios[name]:8.1f} {of_processors[name]:10.1f}" if name in ratios else ""  # type: ignore
         lines.append(f"{name:16} {value:11.2f} {compared}")
     for key, value in result.items():
-        if key.startswith(("self_check", "model_bytes", "peak", "unembedding", "beam")):
+        if key.startswith(("matrix", "self_check", "model_bytes", "peak", "unembedding", "beam")):
             lines.append(f"{key}: {value}")
     return "\n".join(lines)
 

@@ -92,8 +92,8 @@ def bar_table(outcomes: Iterable[Outcome]) -> str:
         bar = one.bar
         limit = f"{'at most ' if bar.at_most else ''}{bar.limit:g} {bar.unit}"
         limit += f" (goal {bar.goal:g})" if bar.goal is not None else ""
-        rows.append([bar.what, limit, _number(one.one_thread), _number(one.two_threads), one.verdict])
-    return _markdown(rows)
+        rows.append([bar.what, limit, number(one.one_thread), number(one.two_threads), one.verdict])
+    return markdown(rows)
 
 
 def case_table(case: Case) -> str:
@@ -104,14 +104,14 @@ def case_table(case: Case) -> str:
     for entry in case.entries:
         memory = "–" if entry.peak_extra_bytes is None else f"{entry.peak_extra_bytes / 2**20:.1f} MiB"
         size = [_stored(entry)] if stored else []
-        rows.append([entry.label, _speed(entry, case.unit), _number(entry.rate / first.rate), memory, *size])
-    return f"**{case.name}** ({case.given})\n\n{_markdown(rows)}"
+        rows.append([entry.label, _speed(entry, case.unit), number(entry.rate / first.rate), memory, *size])
+    return f"**{case.name}** ({case.given})\n\n{markdown(rows)}"
 
 
 def _speed(entry: Entry, unit: str) -> str:
     if unit == "call":
-        return f"{_number(entry.median_seconds * 1000)} ms"
-    return f"{_number(entry.rate / 1e9)} {'GB/s' if unit == 'B' else f'G {unit}s/s'}"
+        return f"{number(entry.median_seconds * 1000)} ms"
+    return f"{number(entry.rate / 1e9)} {'GB/s' if unit == 'B' else f'G {unit}s/s'}"
 
 
 def _stored(entry: Entry) -> str:
@@ -119,14 +119,15 @@ def _stored(entry: Entry) -> str:
     return "–" if entry.stored_bytes is None else f"{100 * entry.stored_bytes / entry.items:.2f} %"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """Three digits that mean something."""
     if value is None:
         return "–"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table with columns of one width, so that it reads well unrendered too."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows

@@ -21,5 +21,9 @@ packages="$(mktemp -d)"
 trap 'rm -rf "$packages"' EXIT
 MODEL_FORENSICS_CUDA=ON "$python" -m pip install --quiet --no-index --no-build-isolation --no-deps --target "$packages" .
 export PYTHONPATH="$packages"
-"$python" -m pytest -m gpu -rs -p no:cacheprovider tests/ops tests/kernels
+tests=(tests/ops tests/kernels)
+if "$python" -c "import pydantic, transformers"; then # what more than the operations needs
+  tests+=(tests/models tests/record tests/cca)
+fi
+"$python" -m pytest -m gpu -rs -p no:cacheprovider "${tests[@]}"
 "$python" -m bench gpu "$@"

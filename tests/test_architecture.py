@@ -16,8 +16,10 @@ from model_forensics.cli.main import COMMANDS
 PACKAGE = Path(model_forensics.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "failure", "types", "files", "config", "logs", "spans"}
-WIRING = {"pipeline", "triage", "sources", "environment", "health", "rekey", "bookkeeping", "caching"}
-EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "report", "store", "profile"}
+WIRING = {"pipeline", "triage", "sources", "environment", "health", "rekey", "bookkeeping", "deployment", "selftest"}
+WIRING |= {"caching", "analyst", "commission", "processes", "signatures"}
+EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "export", "diff", "report", "batch", "store"}
+EVERYTHING |= {"profile"}
 # What each part may import, besides itself and the package's own `__init__`.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -33,10 +35,14 @@ ARROWS: dict[str, set[str]] = {
     "record": {*LEAVES, "models", "bundle"},
     "cf": {*LEAVES, "ops"},
     "cca": {*LEAVES, "models", "ops"},
+    "export": {*LEAVES, "models"},
+    "diff": {*LEAVES},
     "report": {*LEAVES},
+    "batch": {*LEAVES, "bundle", "report"},
     "store": {*LEAVES},
     "profile": {*LEAVES},
     **{part: {*LEAVES, *EVERYTHING, *WIRING} for part in WIRING},
+    "selftest": {*LEAVES, *EVERYTHING, *WIRING, "demo"},
     "demo": {*LEAVES, *EVERYTHING, *WIRING},
     "cli": {*LEAVES, *EVERYTHING, *WIRING, "demo"},
     "": {*EVERYTHING, *WIRING, *LEAVES},  # the package's `__init__`: public names, loaded on first use

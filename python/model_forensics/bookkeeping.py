@@ -75,9 +75,9 @@ def about(
 class Book:
     """One analysis while it goes on, to be entered in the ledger."""
 
-    def __init__(self, ledger: Ledger, incident: str | Path | Recording) -> None:
+    def __init__(self, ledger: Ledger, incident: str | Path | Recording, run: str | None) -> None:
         self._ledger = ledger
-        self._run = secrets.token_hex(16)
+        self._run = run or secrets.token_hex(16)
         self._path = _absolute(incident if isinstance(incident, str | Path) else incident.path)
         self._recording = None if isinstance(incident, str | Path) else incident
         self._entered = False
@@ -92,8 +92,11 @@ class Book:
             self._seconds[name] += (ended - began) / 1e9
 
     @contextmanager
-    def entering(self, result: AnalysisResult) -> Iterator[None]:
+    def entering(self, result: AnalysisResult, written: Path) -> Iterator[None]:
         """Enters the result in the ledger and then lets the body write its files: a result that is there has its row.
+
+        Args:
+            written: the file that the body writes.
 
         Raises:
             StorageError: the files could not be written; or they are, and the row could not be entered.
@@ -107,7 +110,7 @@ class Book:
         except (LedgerError, StorageError) as error:  # hours of work are not thrown away for a row
             problem = error
         yield
-        about(result=Path(str(result.export_path)))
+        about(result=written)
         if problem is not None:
             raise StorageError(
                 f"{problem.what}; the result is complete, in {result.export_path}",
@@ -137,8 +140,11 @@ class Book:
 
 
 @contextmanager
-def entered(config: Config, incident: str | Path | Recording) -> Iterator[Book]:
+def entered(config: Config, incident: str | Path | Recording, run: str | None = None) -> Iterator[Book]:
     """The body is an analysis, which is entered in the ledger of `output_dir` with its result or its refusal.
+
+    Args:
+        run: names this analysis; one of a name is entered once, however often it is begun. None for a new name.
 
     Contradictory arguments (`UsageError`) and interruptions are no analyses, and make no row.
 
@@ -147,7 +153,7 @@ def entered(config: Config, incident: str | Path | Recording) -> Iterator[Book]:
     """
     ledger = Ledger(config.output_dir / LEDGER_FILE)
     ledger.check()
-    book = Book(ledger, incident)
+    book = Book(ledger, incident, run)
     try:
         with spans.heard_by(book.hear):
             yield book

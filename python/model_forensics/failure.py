@@ -155,9 +155,7 @@ class Failure(BaseModel):
                 f"so a '{self.kind}' failure cannot be judged",
                 cure="Record the incident with Failure.nonfinite() if that is the failure",
             )
-        if self.kind == "divergence":
-            return self._divergence(values, reference)
-        return self._margin(values)
+        return self._finite_score(values, reference)
 
     def outcome(self, logits: Logits, reference: Logits | None = None) -> Outcome:
         """`failed`; `fixed` when the failure is gone and the answer is the right one; else `suppressed`.
@@ -165,12 +163,24 @@ class Failure(BaseModel):
         The right answer is one of `right`, or without these what the reference model answers. Where neither is
         known, an output that no longer fails is `suppressed`: nothing shows that it is right.
         """
-        logits = np.asarray(logits)
-        if self.kind != "nonfinite" and not np.isfinite(logits).all():
-            return "suppressed"  # an intervention that breaks the output has not fixed it
-        if self.score(logits, reference) > 0:
-            return "failed"
-        answer = int(np.argmax(logits))
+        return self.judge(logits, reference)[1]
+
+    def judge(self, logits: Logits, reference: Logits | None = None) -> tuple[float, Outcome]:
+        """Score and outcome of the output of an intervention, which may have broken it: then the score is infinite.
+
+        Raises:
+            OutputError: as `score`, but for NaN and Inf.
+        """
+        values: npt.NDArray[np.float64] = np.asarray(logits, dtype=np.float64)
+        if self.kind == "nonfinite":
+            score = self.score(values)
+        elif not np.isfinite(values).all():
+            return float("inf"), "suppressed"  # an intervention that breaks the output has not fixed it
+        else:
+            score = self._finite_score(values, reference)
+        return score, "failed" if score > 0 else self._rightness(int(np.argmax(values)), reference)
+
+    def _rightness(self, answer: int, reference: Logits | None) -> Outcome:
         if self.right:
             return "fixed" if answer in self.right else "suppressed"
         if reference is not None and np.isfinite(reference).all():
@@ -215,6 +225,9 @@ class Failure(BaseModel):
         right = f"{noun} {', '.join(map(str, self.right))}" if self.right else "each sample's right answer"
         return f"{wrong} instead of {right}" + (f" at {where}" if self.kind == "token" else "")
 
+    def _finite_score(self, logits: npt.NDArray[np.float64], reference: Logits | None) -> float:
+        return self._divergence(logits, reference) if self.kind == "divergence" else self._margin(logits)
+
     def _margin(self, logits: npt.NDArray[np.float64]) -> float:
         for answer in (*self.wrong, *self.right):
             if answer >= logits.size:
@@ -227,17 +240,12 @@ class Failure(BaseModel):
                 f"the '{self.kind}' failure names neither wrong nor right answers",
                 cure="Give them to the failure, or to each sample",
             )
-        wrong = np.zeros(logits.size, dtype=bool)
-        right = np.zeros(logits.size, dtype=bool)
-        wrong[list(self.wrong)] = True
-        right[list(self.right)] = True
-        if not self.wrong:
-            wrong = ~right
-        if not self.right:
-            right = ~wrong
-        if not wrong.any() or not right.any():
-            raise OutputError("every output is listed as wrong, or as right", cure="Leave at least one on each side")
-        return float(logits[wrong].max() - logits[right].max())
+        for listed in (self.wrong, self.right):
+            if len(set(listed)) == logits.size:
+                raise OutputError(
+                    "every output is listed as wrong, or as right", cure="Leave at least one on each side"
+                )
+        return _best(logits, self.wrong, self.right) - _best(logits, self.right, self.wrong)
 
     def _divergence(self, logits: npt.NDArray[np.float64], reference: Logits | None) -> float:
         assert self.threshold_bits is not None
@@ -247,6 +255,15 @@ class Failure(BaseModel):
                 cure="Pass --donor-model, or record `reference_logits` with each sample",
             )
         return kl_bits(np.asarray(reference, dtype=np.float64), logits) - self.threshold_bits
+
+
+def _best(logits: npt.NDArray[np.float64], listed: Sequence[int], others: Sequence[int]) -> float:
+    """The best of the listed logits; where none are listed, of all but the others."""
+    if listed:
+        return float(logits[list(listed)].max())
+    rest = logits.copy()
+    rest[list(others)] = -np.inf
+    return float(rest.max())
 
 
 def _check_pattern(pattern: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_forensics import bookkeeping, cf, report, sources
+from model_forensics import bookkeeping, cf, deployment, report, sources
 from model_forensics.bookkeeping import audited_as
 from model_forensics.bundle import MemoryRecording, find_bundles
 from model_forensics.caching import Kept
@@ -19,6 +19,7 @@ from model_forensics.logs import log_time, timed
 from model_forensics.triage import ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
+    BatchSummary,
     CausalResult,
     DonorKind,
     Evidence,
@@ -86,6 +87,8 @@ class RCAPipeline:
         output: str | Path | None = None,
         html: str | Path | bool = False,
         overwrite: bool = True,
+        staged: Path | None = None,
+        run: str | None = None,
         strict: bool = False,
     ) -> AnalysisResult:
         """Finds the cause of one incident and writes the result.
@@ -102,6 +105,8 @@ class RCAPipeline:
             output: where the JSON goes; by default `output_dir/<bundle id>.json`.
             html: where the report goes; True for beside the JSON, False for none.
             overwrite: replace the output of an earlier analysis.
+            staged: where it is written instead, by a caller who moves it to `output` when all is done.
+            run: names this analysis in the results ledger, which has it once however often it is begun.
             strict: refuse a model whose weights differ from those recorded.
 
         Raises:
@@ -110,7 +115,7 @@ class RCAPipeline:
             InputRefused: a named subclass says which input cannot be used.
             StorageError: the result could not be written.
         """
-        with bookkeeping.entered(self.config, incident) as book:
+        with bookkeeping.entered(self.config, incident, run) as book:
             return self._analyze(
                 book,
                 incident,
@@ -123,6 +128,7 @@ class RCAPipeline:
                 output=output,
                 html=html,
                 overwrite=overwrite,
+                staged=staged,
                 strict=strict,
             )
 
@@ -140,6 +146,7 @@ class RCAPipeline:
         output: str | Path | None,
         html: str | Path | bool,
         overwrite: bool,
+        staged: Path | None,
         strict: bool,
     ) -> AnalysisResult:
         started = time.perf_counter()
@@ -191,8 +198,8 @@ class RCAPipeline:
             export_path=str(path),
         )
         written = None if page is None else report.render_html(result)  # before anything is written: both or nothing
-        with book.entering(result):
-            report.write_json(result, path, overwrite=overwrite)
+        with book.entering(result, staged or path):
+            report.write_json(result, staged or path, overwrite=overwrite)
             if page is not None and written is not None:
                 write_protected(page, written, role=report.REPORT_ROLE, overwrite=overwrite)
         log_time("analysis", bundle, time.perf_counter() - started, result.verdict)
@@ -237,6 +244,67 @@ class RCAPipeline:
                 self._progress("triage", len(entries), len(paths))
         return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
 
+    @audited_as("batch")
+    def batch(
+        self,
+        directory: str | Path,
+        baseline: str | Path | None = None,
+        model: str | Path | None = None,
+        *,
+        output: str | Path,
+        donor_model: str | Path | None = None,
+        model_factory: str | None = None,
+        workers: int | None = None,
+        resume: bool = False,
+        force: bool = False,
+        retry: bool = False,
+        html: bool = True,
+        strict: bool = False,
+    ) -> BatchSummary:
+        """Analyses every incident of a directory in worker processes; see docs/batch.md.
+
+        Workers are spawned, so a script must guard its own start with `if __name__ == "__main__"`.
+
+        Args:
+            directory: bundles, or a single one; benign recordings among them are passed over.
+            baseline, model, donor_model, model_factory, strict: as for `analyze_incident`, as paths or names.
+            output: a directory for the ledger, one result an incident and the summary.
+            workers: processes; None for as many as suit the machine.
+            resume: go on with the batch that is there, if there is one.
+            force: forget the batch that is there, and its results.
+            retry: with `resume`, also bundles that were refused or poisoned before.
+            html: write a page beside each JSON.
+
+        Raises:
+            UsageError: a batch is there and neither `resume` nor `force`, or it was started with other settings.
+            InputRefused: no bundle is there, the baseline or a model cannot be used, the ledger is damaged.
+            WorkerError: workers end before they can start.
+            StorageError: disk full, no permission; what is done stays done, and `resume` goes on.
+        """
+        from model_forensics.batch import run_batch  # noqa: PLC0415
+        from model_forensics.commission import Commission  # noqa: PLC0415  (it needs this module)
+
+        commission = Commission(
+            config=self.config,
+            directory=Path(directory),
+            baseline=None if baseline is None else Path(baseline),
+            model=None if model is None else str(model),
+            donor_model=None if donor_model is None else str(donor_model),
+            model_factory=model_factory,
+            workers=workers,
+            html=html,
+            strict=strict,
+        )
+        return run_batch(
+            commission.directory,
+            Path(output),
+            commission.prepare,
+            resume=resume,
+            force=force,
+            retry=retry,
+            progress=self._progress,
+        )
+
     @audited_as("build-baseline")
     def build_baseline(
         self, places: str | Path | Sequence[str | Path], output: str | Path, *, overwrite: bool = False
@@ -276,19 +344,30 @@ class RCAPipeline:
         contrast: str | Path | Recording | None = None,
         donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None = None,
         model_factory: str | None = None,
+        workaround: int | None = None,
+        export_hook: str | Path | None = None,
+        export_weights: str | Path | None = None,
+        overwrite: bool = False,
     ) -> Validation:
         """Runs a result's proof again, with its configuration. Bundles and donor default to the paths in the result.
 
+        Args:
+            workaround: run that one of the result's workarounds, the first is 1, in place of its fix set.
+            export_hook: if the proof holds, write the set there as a Python file that needs torch alone.
+            export_weights: if the proof holds, write the model there with the set as part of its weights.
+            overwrite: replace exports that are there.
+
         Raises:
-            ResultsError: the result has no fix set, or the incident is not the one it is about.
+            ResultsError: the result has no such set, or the incident is not the one it is about.
             ConfigError: the configuration in the result is not one of this release.
+            UsageError: an export would replace something.
         """
         from model_forensics import cca  # noqa: PLC0415  (torch loads late)
 
         loaded = result if isinstance(result, AnalysisResult) else report.read_json_result(Path(result))
         where = None if isinstance(result, AnalysisResult) else Path(result)
-        if loaded.fix_set is None:
-            raise ResultsError("this result has no fix set", where=where, cure="Validate a result that found one")
+        fix = _chosen(loaded, workaround, where)
+        places = deployment.Places.of(export_hook, export_weights, overwrite=overwrite)
         environment = loaded.environment
         if incident is None and environment.incident_path is None:
             raise ResultsError("the result does not say where its incident is", where=where, cure="Pass --incident")
@@ -304,26 +383,29 @@ class RCAPipeline:
         modules = Config.from_dict(environment.configuration, where).modules
         config = self.config.model_copy(update={"modules": modules})
         benign = sources.open_baseline(baseline or environment.baseline_path, config)
-        contrast = contrast or _donor_source(loaded.fix_set, "contrast")
-        donor_values = donor_values or _donor_source(loaded.fix_set, "given")
+        contrast = contrast or _donor_source(fix, "contrast")
+        donor_values = donor_values or _donor_source(fix, "given")
         opened = sources.open_model(model, factory=factory, config=self.config)
         bookkeeping.about(incident=recording, baseline=benign.baseline, model=opened, result=where)
+        healthy: deployment.Healthy = {
+            "benign": benign.recordings,
+            "donor_model": sources.open_model(donor_source, factory=factory, config=self.config)
+            if donor_source
+            else None,
+            "contrast": sources.open_recording(contrast, self.config) if contrast else None,
+            "donor_values": sources.open_donor_values(donor_values),
+        }
+        rescore = _rescorer(recording, benign.baseline, modules.cf)
         with timed("validate", recording.bundle_id), cca.memory_limit(self.config.streaming.stated_max_memory):
             measured = cca.validate_fix(
-                opened,
-                recording,
-                loaded.fix_set,
-                benign=benign.recordings,
-                donor_model=sources.open_model(donor_source, factory=factory, config=self.config)
-                if donor_source
-                else None,
-                contrast=sources.open_recording(contrast, self.config) if contrast else None,
-                donor_values=sources.open_donor_values(donor_values),
-                config=modules.cca,
-                rescore=_rescorer(recording, benign.baseline, modules.cf),
-                seed=environment.seed,
+                opened, recording, fix, **healthy, config=modules.cca, rescore=rescore, seed=environment.seed
             )
-        return _compare(loaded.fix_set, measured)
+        validation = _compare(fix, measured)
+        if not validation.holds or not places.any():
+            return validation
+        with timed("export", recording.bundle_id):
+            exports = places.export(opened, recording, validation, healthy, modules.cca)
+        return validation.model_copy(update={"exports": exports})
 
     # --- stages -----------------------------------------------------------------------------------
 
@@ -426,6 +508,27 @@ def _evidence(forensics: ForensicsResult, causal: CausalResult | None) -> Eviden
 def _layer_of(site: str) -> int | None:
     head = site.split(".", 1)[0]
     return int(head[1:]) if head[:1] == "L" and head[1:].isdigit() else None
+
+
+def _chosen(result: AnalysisResult, workaround: int | None, where: object) -> FixSet:
+    """The result's fix set, or the workaround of this number.
+
+    Raises:
+        ResultsError: it has none.
+    """
+    place = None if where is None else str(where)
+    if workaround is not None:
+        count = len(result.workarounds)
+        if not 1 <= workaround <= count:
+            raise ResultsError(
+                f"this result has {count} workarounds, and number {workaround} is asked for",
+                where=place,
+                cure="'model-forensics report' lists them; the first is 1",
+            )
+        return result.workarounds[workaround - 1]
+    if result.fix_set is None:
+        raise ResultsError("this result has no fix set", where=place, cure="Validate a result that found one")
+    return result.fix_set
 
 
 def _donor_source(fix: FixSet, kind: DonorKind) -> str | None:

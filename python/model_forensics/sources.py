@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_forensics import diff, report
 from model_forensics.bundle import Shelf, is_bundle, load_bundle, load_bundles
 from model_forensics.cf import Baseline, fit_baseline, is_baseline, missing_sources
 from model_forensics.errors import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from model_forensics.cf import Source
     from model_forensics.config import Config, ForensicsConfig
     from model_forensics.models import Model
-    from model_forensics.types import Recording
+    from model_forensics.types import Comparison, Recording
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,12 @@ def find_bundle(source: str | Path, config: Config) -> Path:
 
 
 def open_baseline(
-    source: str | Path | Baseline | Recording | Sequence[Recording] | None,
+    source: str | Path | Baseline | BenignSource | Recording | Sequence[Recording] | None,
     config: Config,
     fit: Callable[[Sequence[Recording], ForensicsConfig], Baseline] = fit_baseline,
 ) -> BenignSource:
     """A fitted baseline, a benign bundle, a directory of them, or recordings; without one, the configured directory.
+    What was opened before is taken as it is.
 
     Args:
         source: any of these, or its path.
@@ -67,6 +69,8 @@ def open_baseline(
     Raises:
         BaselineError: nothing benign is there.
     """
+    if isinstance(source, BenignSource):
+        return source
     if source is None:
         source = config.baseline_dir
     if source is None:
@@ -193,21 +197,27 @@ def open_recorded_model(recording: Recording, config: Config) -> tuple[Model | N
 
     A bundle names a model; only a local directory or what is in the local hub cache is loaded, and never code.
     """
-    reference = recording.model
-    if reference is None or reference.source is None:
+    source = None if recording.model is None else recording.model.source
+    place = recorded_place(recording)
+    if source is None or place is None:
         return None, "the bundle names no model source; pass --model to search for a fix"
-    source = reference.source
-    directory = Path(source)
-    if not directory.is_absolute() and recording.path is not None:
-        directory = recording.path / directory
     from model_forensics.models import load_model  # noqa: PLC0415  (torch loads late)
 
     try:
-        if directory.is_dir():
-            return load_model(directory.resolve(), device=config.device), None
-        return load_model(source, device=config.device, local_files_only=True), None
+        return load_model(place, device=config.device, local_files_only=not Path(place).is_dir()), None
     except ModelError as error:
         return None, f"the bundle's model '{source}' could not be loaded, so no fix was searched: {error}"
+
+
+def recorded_place(recording: Recording) -> str | None:
+    """Where the model is that a bundle names: the full path of a directory, else the name itself; None without one."""
+    source = None if recording.model is None else recording.model.source
+    if source is None:
+        return None
+    directory = Path(source)
+    if not directory.is_absolute() and recording.path is not None:
+        directory = recording.path / directory
+    return str(directory.resolve()) if directory.is_dir() else source
 
 
 def weights_warning(recording: Recording, model: Model, *, strict: bool) -> str | None:
@@ -268,3 +278,21 @@ def check_writable(path: Path, *, overwrite: bool = True) -> None:
         raise StorageError(
             f"writing to {parent} is not permitted", where=path, cure="Change its permissions, or choose another one"
         )
+
+
+def compare(left: Path, right: Path) -> Comparison:
+    """What differs between two bundles or between two results files.
+
+    Raises:
+        UsageError: one is a bundle and the other a results file.
+        InputRefused: one of them cannot be read.
+    """
+    names = (str(left), str(right))
+    if left.is_dir() != right.is_dir():
+        bundle, results = (left, right) if left.is_dir() else (right, left)
+        raise UsageError(
+            f"{bundle} is a bundle and {results} a results file", cure="Give two bundles, or two results files"
+        )
+    if left.is_dir():
+        return diff.compare_recordings(load_bundle(left), load_bundle(right), names)
+    return diff.compare_results(report.read_json_result(left), report.read_json_result(right), names)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +14,7 @@ from model_forensics import cf, ops
 from model_forensics.bundle import load_bundle
 from model_forensics.environment import summarise_recording
 from model_forensics.errors import BackendUnavailable, InputRefused
+from model_forensics.processes import one_thread_each, processors
 from model_forensics.types import ForensicsResult, TriageEntry
 
 if TYPE_CHECKING:
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 
 BUNDLES_A_WORKER = 64  # a process takes about a second to start; fewer bundles than these would be done meanwhile
 BUNDLES_A_MESSAGE = 4
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 _in_this_process: Callable[[Path], TriageEntry] | None = None
 
 
 def suitable_workers(bundles: int) -> int:
     """Processes that are worth starting for so many bundles, at most one for each processor."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(processors, bundles // BUNDLES_A_WORKER))
+    return max(1, min(processors(), bundles // BUNDLES_A_WORKER))
 
 
 def triage_bundles(
@@ -47,7 +45,7 @@ def triage_bundles(
         return
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(baseline, config)) as pool:
-        with _one_blas_thread():
+        with one_thread_each():
             entries = pool.map(_triage_here, paths, chunksize=BUNDLES_A_MESSAGE)  # starts the processes
         yield from entries
 
@@ -82,25 +80,6 @@ def ranking(forensics: ForensicsResult) -> list[str]:
     """Judged sites, the most suspicious first; ties by execution order."""
     judged = [metric for metric in forensics.metrics if metric.rank_score is not None]
     return [metric.site for metric in sorted(judged, key=lambda metric: -(metric.rank_score or 0.0))]
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Processes that are started meanwhile multiply matrices on one thread.
-
-    The threads of a BLAS wait busily for one another, and take the processors from the other workers. It reads its
-    variable when NumPy is loaded, so the workers themselves could not set it any more.
-    """
-    before = {name: os.environ.get(name) for name in BLAS_THREADS}
-    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _start_worker(baseline: Baseline | None, config: ForensicsConfig) -> None:

@@ -126,7 +126,7 @@ def record(
             torch.no_grad(),
             hooks.read(model.module, taps, lambda tap, v, to=values: to.__setitem__(tap.name, v.clone())),
         ):
-            logits = rows.scored_logits(model.forward(inputs), mask, position).float().numpy()
+            logits = rows.scored_logits(model.forward(inputs), mask, position).float().cpu().numpy()
         for row in range(logits.shape[0]):
             number = len(samples)
             tokens = int(mask[row].sum()) if mask is not None else 1
@@ -137,7 +137,7 @@ def record(
             )
             logged.append({"logits": logits[row : row + 1]})
             for tap in taps:
-                recorded[tap.name].append(rows.to_rows(values[tap.name], mask, row).numpy())
+                recorded[tap.name].append(rows.to_rows(values[tap.name], mask, row).cpu().numpy())
     infos = {
         tap.name: SiteInfo(
             name=tap.name, module=tap.module, kind=tap.kind, layer=tap.layer, features=tap.features, dtype="float32"

@@ -204,11 +204,11 @@ def test_distances_from_the_donor_are_those_of_the_failure_module():
     random = np.random.default_rng(0)
     failed, donor, logits = random.normal(size=(3, 50)) * 4
     case = Case(0, "g", Failure.token(wrong=[1]), failed, 1.0, donor=donor)
-    assert case.bits_from_donor(logits) == kl_bits(donor, logits)
-    assert residual(case, logits) == kl_bits(donor, logits) / kl_bits(donor, failed)
-    assert residual(case, donor) == 0.0
+    assert case.bits_from_donor(logits) == pytest.approx(kl_bits(donor, logits), rel=1e-12)
+    assert residual(case, logits) == pytest.approx(kl_bits(donor, logits) / kl_bits(donor, failed), rel=1e-12)
+    assert residual(case, donor) == pytest.approx(0, abs=1e-12)
     broken = Case(0, "g", Failure.token(wrong=[1]), np.full(50, np.nan), 1.0, donor=donor)
-    assert residual(broken, logits) == kl_bits(donor, logits)
+    assert residual(broken, logits) == pytest.approx(kl_bits(donor, logits), rel=1e-12)
 
 
 def test_the_record_says_how_sets_were_run(plant):

@@ -9,7 +9,7 @@ import torch
 from model_forensics.cca.batched import BatchedRunner
 from model_forensics.cca.calls import Call, Calls
 from model_forensics.cca.executor import Executor
-from model_forensics.cca.jobs import Job, own_tolerance
+from model_forensics.cca.jobs import Job, Replacement, own_tolerance
 from model_forensics.cca.plain import PlainRuns, unpadded
 from model_forensics.cca.pool import Candidate, Sources
 from model_forensics.cca.replay import Case
@@ -96,6 +96,40 @@ def test_the_own_difference_is_of_the_padded_row_against_the_row_alone(planting,
     for row, padded in ((0, False), (1, side == "right")):  # without padding on the left, tokens could move
         allowed = plain.allowed(Job(0, row, {}), 1.0, 2)
         assert allowed == pytest.approx(2e-3, rel=0.01) if padded else allowed < 1e-5
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("factor", "units"), [(1.5, 3), (20, 8)])
+def test_what_more_padding_does_to_a_16_bit_model_is_its_own_difference(planting, masked, factor, units):
+    """A model that is coarser at every length but the recorded one, whatever the batch. More than 8 units are no
+    rounding."""
+    unit = UNITS[torch.float16]
+    module = make("llama", "sdpa", torch.float16)
+    inner = module.lm_head.forward
+    module.lm_head.forward = lambda x: inner(x).double() * (1 + factor * unit * (x.shape[1] > 8))
+    model = Model.wrap(module)
+    call = {"input_ids": np.arange(1, 17).reshape(2, 8)}
+    if masked:
+        call["attention_mask"] = np.ones((2, 8), np.int64)
+    recording = planting.record(model, [call], name="inc", failure=Failure.token(wrong=[1]), sites=[])
+    plain = PlainRuns(model, Calls(recording, "cpu"), -1)
+    tap = model.sites.get("L1.mlp")
+    job = Job(0, 0, {tap: Replacement(torch.ones(8, tap.features, dtype=torch.float16))})
+    assert plain.allowed(job, 1.0, 2) == pytest.approx(units * unit, rel=0.4)
+    before = plain.rows_run
+    plain.allowed(job, unit, 2)
+    assert plain.rows_run == before, "what is within a unit needs no other look"
+
+
+def test_padding_excuses_nothing_in_float32(planting):
+    module = make("llama")
+    inner = module.lm_head.forward
+    module.lm_head.forward = lambda x: inner(x) * (1 + 1e-3 * (x.shape[1] > 8))
+    model = Model.wrap(module)
+    recording = planting.record(
+        model, [{"input_ids": np.arange(1, 9)[None]}], name="inc", failure=Failure.token(wrong=[1]), sites=[]
+    )
+    assert PlainRuns(model, Calls(recording, "cpu"), -1).allowed(Job(0, 0, {}), 1.0, 2) < 1e-5
 
 
 def test_nan_that_only_padding_brings_excuses_no_difference(planting):

@@ -14,7 +14,7 @@ from model_forensics.config import CausalConfig
 from model_forensics.errors import ModelError
 from model_forensics.models import Model
 from tests.cca.families import make
-from tests.cca.test_shortcut import calls_of, random_jobs, run_all
+from tests.cca.random_rows import calls_of, random_jobs, run_all
 
 
 class EightBit(torch.nn.Module):

@@ -12,7 +12,7 @@ from model_forensics.models import Model
 from model_forensics.models.placement import input_device, offloaded
 from tests.cca.conftest import record
 from tests.cca.families import make
-from tests.cca.test_shortcut import calls_of, random_jobs, run_all
+from tests.cca.random_rows import calls_of, random_jobs, run_all
 
 accelerate = pytest.importorskip("accelerate")
 

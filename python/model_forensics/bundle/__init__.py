@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model_forensics.bundle.memory import MemoryRecording
-from model_forensics.bundle.reader import Bundle, find_bundles, is_bundle, load_bundle, load_bundles
+from model_forensics.bundle.reader import Bundle, find_bundles, is_bundle, load_bundle, load_bundles, manifest_digest
 from model_forensics.bundle.schema import FORMAT_VERSION, Codec, Encryption, Manifest
 from model_forensics.bundle.shelf import Shelf
 from model_forensics.bundle.writer import BundleWriter, CallSample
@@ -22,4 +22,5 @@ __all__ = [
     "is_bundle",
     "load_bundle",
     "load_bundles",
+    "manifest_digest",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
@@ -66,6 +67,18 @@ def load_bundle(path: Path | str, *, verify: bool = True, key: EncryptionKey | N
     return Bundle(storage, manifest, content_digest(stored))
 
 
+def manifest_digest(path: Path | str) -> str:
+    """`Bundle.content_digest` of a bundle, whose manifest alone is read and checked.
+
+    Raises:
+        BundleError: as `load_bundle`, of the manifest.
+    """
+    storage = Storage.of(Path(path), "bundle", MANIFEST)
+    stored = _read(storage, MANIFEST)
+    parse_manifest(stored, str(storage.path(MANIFEST)))
+    return content_digest(stored)
+
+
 def load_bundles(path: Path | str, *, verify: bool = True) -> list[Bundle]:
     """Open one bundle, or all bundles of a directory, sorted by name. Errors are those of `load_bundle`."""
     return [load_bundle(place, verify=verify) for place in find_bundles(path)]
@@ -91,9 +104,9 @@ def find_bundles(path: Path | str) -> list[Path]:
         what = "not a directory" if root.exists() else "there is no such directory"
         raise BundleFormatError(what, where=root, cure="Give a bundle, or a directory of bundles")
     try:
-        places = sorted(
-            place for place in root.iterdir() if not place.name.startswith(".") and _has_bundle_files(place)
-        )
+        with os.scandir(root) as entries:  # hundreds of thousands in a second
+            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_bundle(entry))
+        places = [root / name for name in names]
     except OSError as problem:
         raise BundleFormatError(
             f"cannot be read: {problem.strerror}", where=root, cure="Check the directory's permissions"
@@ -320,8 +333,8 @@ class Bundle:
             raise UsageError(f"no sample {sample}", where=self._path, cure=f"Give 0 to {len(self._samples) - 1}")
 
 
-def _has_bundle_files(place: Path) -> bool:
-    return place.is_dir() and any(holds(place, name) for name in (MANIFEST, SAMPLES, INPUTS, OUTPUTS))
+def _is_bundle(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir() and any(holds(entry.path, name) for name in (MANIFEST, SAMPLES, INPUTS, OUTPUTS))
 
 
 def _read(storage: Storage, name: str) -> bytes:

@@ -229,9 +229,7 @@ def judge(case: Case, logits: Logits, said: Continuation | None = None) -> CaseO
         assert said is not None, "a text is judged by what was generated"
         score, outcome = case.text.judge(case.failure, logits, said)
     else:
-        outcome = case.failure.outcome(logits, case.reference)
-        broken = not np.isfinite(logits).all() and case.failure.kind != "nonfinite"
-        score = float("inf") if broken else case.failure.score(logits, case.reference)
+        score, outcome = case.failure.judge(logits, case.reference)
     if np.isinf(score):
         return CaseOutcome(score, outcome, None, MAX_RESIDUAL if case.donor is not None else None)
     recovery = None

@@ -106,6 +106,19 @@ class TriageEntry(Frozen):
     error: str | None = None
 
 
+class Export(Frozen):
+    """A fix set written for use elsewhere, or the reason why it was not. What is written was run and does the same."""
+
+    kind: Literal["hook", "weights"]
+    path: str
+    refused: str | None  # nothing was written, and everything below is null
+    max_error: float | None = None  # largest departure from the fix set's outputs, relative to the largest logit
+    samples: int | None = None  # that it was run on
+    weights_digest: str | None = None  # of edited weights
+    changed: tuple[str, ...] | None = None  # their tensors that differ from the model's
+    equals_donor: bool | None = None  # the edited weights are the donor model's, tensor for tensor
+
+
 class Validation(Frozen):
     """A fix set measured anew beside what the results file says."""
 
@@ -113,3 +126,4 @@ class Validation(Frozen):
     reason: str
     recorded: FixSet
     measured: FixSet
+    exports: tuple[Export, ...] = ()
