@@ -117,7 +117,7 @@ def test_a_failure_that_does_not_fail_is_a_verdict(run, data, tmp_path):
 def test_default_place_of_the_results(run, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("analyze", data / "incident", "--forensics-only").exit_code == 0
-    assert names(tmp_path / "analysis_results") == {"incident.json", "incident.html"}
+    assert names(tmp_path / "analysis_results") == {"incident.json", "incident.html", "ledger.sqlite"}
 
 
 @pytest.mark.parametrize(
