@@ -24,7 +24,7 @@ def test_stages_and_operations_are_in_the_trace_and_in_the_tables(trace):
     with profile.profiled(trace) as recording:
         for _ in range(3):
             with spans.span("forensics"):
-                ops.entropy_windows(np.zeros(64, np.uint8), 16, alphabet=16)
+                ops.entropy_windows(np.zeros(64, np.uint8), window=16, stride=16)
     found = recording.result
     assert found is not None
     assert found.stages["forensics"].count == 3
@@ -97,7 +97,7 @@ def test_where_it_is_off_no_operation_reads_a_clock(monkeypatch):
 
     monkeypatch.setattr(spans.time, "perf_counter_ns", forbidden)
     with spans.span("stage"):
-        ops.entropy_windows(np.zeros(64, np.uint8), 16, alphabet=16)
+        ops.entropy_windows(np.zeros(64, np.uint8), window=16, stride=16)
 
 
 def test_tables_account_for_all_of_the_time(trace):

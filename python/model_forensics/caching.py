@@ -29,7 +29,8 @@ from model_forensics.types import ForensicsResult
 
 if TYPE_CHECKING:
     from model_forensics.cf import Baseline
-    from model_forensics.config import CacheConfig, ForensicsConfig
+    from model_forensics.config import ForensicsConfig
+    from model_forensics.config.schema import CacheConfig
     from model_forensics.types import Recording
 
 FITTING: Final = ("baseline_samples", "compression_methods", "entropy_window")

@@ -11,7 +11,8 @@ from model_forensics import sources
 from model_forensics.analyst import AnalystSetup
 from model_forensics.batch import Job, Places, has_gpu, model_bytes, suitable_workers
 from model_forensics.bundle import is_bundle, load_bundles
-from model_forensics.cf import Baseline, fit_baseline, is_baseline
+from model_forensics.caching import Kept
+from model_forensics.cf import Baseline, is_baseline
 from model_forensics.errors import UsageError
 from model_forensics.files import sha256_bytes
 
@@ -97,7 +98,7 @@ class Commission:
             there = {recording.content_digest for recording in recordings}
             if earlier is not None and {source.content_digest for source in earlier.sources or ()} == there:
                 return earlier.baseline_id
-            baseline = fit_baseline(recordings, self.config.modules.cf)
+            baseline = Kept(self.config.cache).baseline(recordings, self.config.modules.cf)
         baseline.save(places.baseline, overwrite=True)
         return baseline.baseline_id
 

@@ -176,7 +176,7 @@ def tables(profile: Profile) -> Iterator[tuple[tuple[str, ...], list[tuple[str, 
     def ordered(rows: dict[str, Row]) -> list[tuple[str, Row]]:
         return sorted(rows.items(), key=lambda item: -item[1].seconds)
 
-    stages = [
+    stages: list[tuple[str, ...]] = [
         (name, str(row.count), f"{row.seconds:.3f}", share(row.seconds), f"{row.peak_bytes / 1e6:.0f}")
         for name, row in ordered(profile.stages)
     ]

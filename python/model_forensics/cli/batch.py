@@ -36,6 +36,7 @@ _SHOWN = 20  # groups and failures in the table; all of them are in summary.json
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when something was found.")
 @options.forensics_options
 @options.device
+@options.no_cache
 @options.common
 def command(
     directory: Path,
@@ -57,6 +58,7 @@ def command(
     threshold: float | None,
     methods: str | None,
     device: str | None,
+    no_cache: bool,
     output_format: str,
     quiet: bool,
 ) -> None:
@@ -79,6 +81,7 @@ def command(
     if not resume:
         options.contradiction("starting a batch anew", {"--retry": retry})
     settings = {
+        "cache": options.cache_settings(no_cache),
         "device": device,
         "seed": seed,
         "timeout_minutes": timeout_minutes,
