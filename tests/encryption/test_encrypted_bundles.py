@@ -253,3 +253,15 @@ def test_a_spool_is_read_at_any_place(tmp_path):
     assert b"".join(spool.pieces(places[::-1])) == b"".join(array.tobytes() for array in arrays[::-1])
     assert arrays[-1].tobytes()[:64] not in (tmp_path / "spool").read_bytes()
     spool.close()
+
+
+def test_the_documentation_reads_a_manifest_with_tink(tmp_path, use, key, monkeypatch, capsys):
+    import re
+
+    use(key)
+    write_golden(tmp_path / "incident")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "encryption.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, "docs/encryption.md", "exec"), {})
+    assert '"bundle_id": "golden"' in capsys.readouterr().out
