@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from model_forensics.bundle.archive import compress_bundles
+from model_forensics.bundle.compress import Compression
 from model_forensics.bundle.memory import MemoryRecording
 from model_forensics.bundle.reader import Bundle, find_bundles, load_bundle, load_bundles
 from model_forensics.bundle.schema import FORMAT_VERSION, Codec, Manifest
@@ -14,9 +16,11 @@ __all__ = [
     "BundleWriter",
     "CallSample",
     "Codec",
+    "Compression",
     "Manifest",
     "MemoryRecording",
     "Shelf",
+    "compress_bundles",
     "find_bundles",
     "load_bundle",
     "load_bundles",

@@ -27,7 +27,7 @@ from model_forensics.bundle.schema import (
     parse_samples,
 )
 from model_forensics.bundle.together import read_together, refuse_bad_indices
-from model_forensics.errors import BundleFormatError, UnknownSite, UsageError
+from model_forensics.errors import BundleError, BundleFormatError, UnknownSite, UsageError
 from model_forensics.failure import Failure
 from model_forensics.files import open_regular, widen_bfloat16
 from model_forensics.types import BundleKind, ModelReference, Sample, SiteInfo, Sparse
@@ -50,6 +50,25 @@ def load_bundle(path: Path | str, *, verify: bool = True) -> Bundle:
         OutputError: an output holds NaN or infinity, and the failure is not `nonfinite`.
     """
     root = Path(path)
+    seen = _which(root)
+    try:
+        return _load(root, verify)
+    except BundleError:
+        if _which(root) == seen:
+            raise
+    return _load(root, verify)  # another one took its place meanwhile, whole, as by `compress-bundles`
+
+
+def _which(root: Path) -> tuple[int, int] | None:
+    """Which directory has the name now; None where there is none."""
+    try:
+        status = os.stat(root)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _load(root: Path, verify: bool) -> Bundle:
     try:
         found = checks.check_directory(root)
         stored = _read(root / MANIFEST)

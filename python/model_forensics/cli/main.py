@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "analyze": "Find the cause of an incident and prove it.",
     "build-baseline": "Fit a baseline from benign bundles.",
+    "compress-bundles": "Compress old bundles without loss.",
     "demo": "Analyze the incident that ships with the package.",
     "info": "Show versions, devices and backends.",
     "inspect": "Show what a bundle holds.",

@@ -5,8 +5,9 @@ A leaf: needs NumPy and the standard library only, knows neither bundles nor bas
 
 from __future__ import annotations
 
-from model_forensics.files._atomic import atomic_directory, atomic_write, storage_errors
+from model_forensics.files._atomic import atomic_directory, atomic_write, storage_errors, sync_tree
 from model_forensics.files._digest import sha256_bytes, sha256_file
+from model_forensics.files._exchange import replace_directory
 from model_forensics.files._json import dump_json, parse_json, read_json
 from model_forensics.files._open import open_regular
 from model_forensics.files._safetensors_read import (
@@ -46,9 +47,11 @@ __all__ = [
     "parse_safetensors_header",
     "read_json",
     "read_safetensors_header",
+    "replace_directory",
     "sha256_bytes",
     "sha256_file",
     "storage_errors",
+    "sync_tree",
     "widen_bfloat16",
     "write_safetensors",
     "write_safetensors_sources",
