@@ -117,7 +117,9 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 def test_content_that_does_not_shrink_stays_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(tmp_path / "b")
     before = files(tmp_path)
-    monkeypatch.setattr(compress, "encode_file", lambda plain, coded: coded.write_bytes(plain.read_bytes() + b"x" * 99))
+    monkeypatch.setattr(
+        compress, "encode_file", lambda plain, coded, **_: coded.write_bytes(plain.read_bytes() + b"x" * 99)
+    )
     found = list(compress_bundles(tmp_path, timedelta(0)))
     assert [(one.outcome, one.before) for one in found] == [("kept_plain", found[0].after)]
     assert files(tmp_path) == before
