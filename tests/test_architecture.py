@@ -15,9 +15,9 @@ from model_forensics.cli.main import COMMANDS
 
 PACKAGE = Path(model_forensics.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"errors", "failure", "types", "files", "config", "logs"}
-WIRING = {"pipeline", "triage", "sources", "environment", "health", "rekey"}
-EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "report"}
+LEAVES = {"errors", "failure", "types", "files", "config", "logs", "spans"}
+WIRING = {"pipeline", "triage", "sources", "environment", "health", "rekey", "bookkeeping"}
+EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "report", "store"}
 # What each part may import, besides itself and the package's own `__init__`.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -25,7 +25,8 @@ ARROWS: dict[str, set[str]] = {
     "files": {"errors"},
     "types": {"errors", "failure"},
     "config": {"errors", "files"},
-    "logs": {"errors"},
+    "spans": set(),
+    "logs": {"errors", "spans"},
     "ops": {*LEAVES},
     "models": {*LEAVES},
     "bundle": {*LEAVES, "ops"},
@@ -33,6 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "cf": {*LEAVES, "ops"},
     "cca": {*LEAVES, "models", "ops"},
     "report": {*LEAVES},
+    "store": {*LEAVES},
     **{part: {*LEAVES, *EVERYTHING, *WIRING} for part in WIRING},
     "demo": {*LEAVES, *EVERYTHING, *WIRING},
     "cli": {*LEAVES, *EVERYTHING, *WIRING, "demo"},

@@ -19,6 +19,8 @@ ModelForensicsError
 │   ├── OutputError            recorded or computed outputs cannot be judged
 │   ├── ConfigError            the configuration is wrong
 │   ├── ResultsError           a results file is broken
+│   ├── AuditError             the audit log was tampered with or is broken
+│   ├── LedgerError            the results ledger is damaged or of another release
 │   ├── EncryptionError        an encrypted file cannot be opened
 │   │   ├── EncryptionKeyError     the key is missing, malformed or not the one that it was encrypted with
 │   │   └── CiphertextError        it was altered, truncated or reordered
@@ -119,6 +121,14 @@ class ConfigError(InputRefused):
 
 
 class ResultsError(InputRefused):
+    pass
+
+
+class AuditError(InputRefused):
+    pass
+
+
+class LedgerError(InputRefused):
     pass
 
 

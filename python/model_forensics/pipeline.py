@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_forensics import cf, report, sources
+from model_forensics import bookkeeping, cf, report, sources
+from model_forensics.bookkeeping import audited_as
 from model_forensics.bundle import MemoryRecording, find_bundles
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
@@ -69,6 +70,7 @@ class RCAPipeline:
         self.config = config if isinstance(config, Config) else Config.from_dict(config or {})
         self._progress = progress or (lambda stage, done, total: None)
 
+    @audited_as("analyze")
     def analyze_incident(
         self,
         incident: str | Path | Recording,
@@ -106,10 +108,43 @@ class RCAPipeline:
             InputRefused: a named subclass says which input cannot be used.
             StorageError: the result could not be written.
         """
+        with bookkeeping.entered(self.config, incident) as book:
+            return self._analyze(
+                book,
+                incident,
+                baseline,
+                model,
+                donor_model=donor_model,
+                contrast=contrast,
+                donor_values=donor_values,
+                model_factory=model_factory,
+                output=output,
+                html=html,
+                overwrite=overwrite,
+                strict=strict,
+            )
+
+    def _analyze(
+        self,
+        book: bookkeeping.Book,
+        incident: str | Path | Recording,
+        baseline: Any,
+        model: Any,
+        *,
+        donor_model: Any,
+        contrast: str | Path | Recording | None,
+        donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None,
+        model_factory: str | None,
+        output: str | Path | None,
+        html: str | Path | bool,
+        overwrite: bool,
+        strict: bool,
+    ) -> AnalysisResult:
         started = time.perf_counter()
         if model is None and _is_module(baseline):
             baseline, model = None, baseline
         recording = sources.open_recording(incident, self.config)
+        book.opened(recording)
         _require_incident(recording)
         path, page = sources.output_paths(output, html, recording, self.config, overwrite=overwrite)
         bundle = recording.bundle_id
@@ -123,13 +158,17 @@ class RCAPipeline:
         donor = None
         causal = None
         if opened is not None:
-            donor = sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
+            with timed("donor", bundle):
+                donor = (
+                    sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
+                )
             other = sources.open_recording(contrast, self.config) if contrast else None
             values = sources.open_donor_values(donor_values)
             with timed("search", bundle):
                 causal = self._search(opened, recording, benign, donor, other, values, forensics)
         elif donor_model is not None or contrast is not None or donor_values is not None:
             raise UsageError("a donor without a model to repair", cure="Pass --model as well")
+        bookkeeping.about(baseline=benign.baseline, model=opened, donor=donor)
         result = AnalysisResult(
             bundle_id=recording.bundle_id,
             verdict=_verdict(forensics, causal),
@@ -153,12 +192,14 @@ class RCAPipeline:
             export_path=str(path),
         )
         written = None if page is None else report.render_html(result)  # before anything is written: both or nothing
-        report.write_json(result, path, overwrite=overwrite)
-        if page is not None and written is not None:
-            write_protected(page, written, role=report.REPORT_ROLE, overwrite=overwrite)
+        with book.entering(result):
+            report.write_json(result, path, overwrite=overwrite)
+            if page is not None and written is not None:
+                write_protected(page, written, role=report.REPORT_ROLE, overwrite=overwrite)
         log_time("analysis", bundle, time.perf_counter() - started, result.verdict)
         return result
 
+    @audited_as("triage")
     def triage(
         self,
         directory: str | Path,
@@ -188,6 +229,7 @@ class RCAPipeline:
         if workers < 1:
             raise UsageError(f"workers is {workers}", cure="Give 1 or more, or None")
         fitted = sources.open_baseline(baseline, self.config).baseline
+        bookkeeping.about(baseline=fitted)
         entries: list[TriageEntry] = []
         self._progress("triage", 0, len(paths))
         with timed("triage"):
@@ -196,6 +238,7 @@ class RCAPipeline:
                 self._progress("triage", len(entries), len(paths))
         return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
 
+    @audited_as("build-baseline")
     def build_baseline(
         self, places: str | Path | Sequence[str | Path], output: str | Path, *, overwrite: bool = False
     ) -> Baseline:
@@ -219,8 +262,10 @@ class RCAPipeline:
         with timed("baseline"):
             baseline = cf.Baseline.combine(parts, recordings, self.config.modules.cf)
         baseline.save(Path(output), overwrite=overwrite)
+        bookkeeping.about(baseline=baseline, benign=recordings)
         return baseline
 
+    @audited_as("validate-fix")
     def validate_fix(
         self,
         result: AnalysisResult | str | Path,
@@ -242,7 +287,7 @@ class RCAPipeline:
         from model_forensics import cca  # noqa: PLC0415  (torch loads late)
 
         loaded = result if isinstance(result, AnalysisResult) else report.read_json_result(Path(result))
-        where = None if isinstance(result, AnalysisResult) else result
+        where = None if isinstance(result, AnalysisResult) else Path(result)
         if loaded.fix_set is None:
             raise ResultsError("this result has no fix set", where=where, cure="Validate a result that found one")
         environment = loaded.environment
@@ -262,9 +307,11 @@ class RCAPipeline:
         benign = sources.open_baseline(baseline or environment.baseline_path, config)
         contrast = contrast or _donor_source(loaded.fix_set, "contrast")
         donor_values = donor_values or _donor_source(loaded.fix_set, "given")
+        opened = sources.open_model(model, factory=factory, config=self.config)
+        bookkeeping.about(incident=recording, baseline=benign.baseline, model=opened, result=where)
         with timed("validate", recording.bundle_id), cca.memory_limit(self.config.streaming.stated_max_memory):
             measured = cca.validate_fix(
-                sources.open_model(model, factory=factory, config=self.config),
+                opened,
                 recording,
                 loaded.fix_set,
                 benign=benign.recordings,

@@ -17,6 +17,7 @@ COMMANDS = {
     "migrate-config": "Bring an older configuration file up to date.",
     "rekey": "Change the key that bundles, baselines and results are encrypted with.",
     "report": "Render a results file as HTML.",
+    "stats": "Show what analyses found and how long they took.",
     "triage": "Rank a directory of bundles.",
     "validate-fix": "Run a result's proof again.",
 }

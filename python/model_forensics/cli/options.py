@@ -35,11 +35,13 @@ force = click.option("--force", is_flag=True, help="Replace output that is there
 output_format = click.option(
     "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
-quiet = click.option("--quiet", is_flag=True, help="No progress.")
+quiet = click.option("--quiet", is_flag=True, help="No progress, and of the log only errors.")
 
 FLAGS = {
     "device": "--device",
+    "cache.enabled": "--no-cache",
     "log_level": "--log-level",
+    "output_dir": "--output-dir",
     "seed": "--seed",
     "timeout_minutes": "--timeout-minutes",
     "modules.cf.anomaly_threshold": "--threshold",

@@ -83,4 +83,6 @@ def secrets(environment: Mapping[str, str]) -> list[str]:
 def unknown(environment: Mapping[str, str]) -> dict[str, str | None]:
     """Variables that look like ours and are none, each with the name that was probably meant."""
     names = [n for n in environment if n.startswith(PREFIX) and n not in VARIABLES and n not in _AT_INSTALLATION]
-    return {name: next(iter(difflib.get_close_matches(name, list(VARIABLES), n=1, cutoff=0.8)), None) for name in names}
+    known = {name.removeprefix(PREFIX): name for name in VARIABLES}
+    close = {name: difflib.get_close_matches(name.removeprefix(PREFIX), list(known), n=1) for name in names}
+    return {name: known[found[0]] if found else None for name, found in close.items()}

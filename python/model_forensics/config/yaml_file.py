@@ -13,6 +13,7 @@ from model_forensics.files import open_regular
 
 MAX_BYTES = 64 << 10
 MAX_DEPTH = 16
+_PLAIN = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 
 class Document(NamedTuple):
@@ -59,7 +60,7 @@ def _parsed(text: str, path: Path) -> Document:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        if node is None:
+        if node is None or node.tag == "tag:yaml.org,2002:null":
             return Document({}, {}, text, None, False)
         if not isinstance(node, yaml.MappingNode):
             raise _Refused("the file holds no keys", node.start_mark)
@@ -106,6 +107,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _plain(loader: _Loader, node: yaml.Node, key: str, lines: dict[str, int]) -> Any:
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+        raise _Refused(f"the tag {node.tag} is not read", node.start_mark)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, one, f"{key}.{number}", lines) for number, one in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):

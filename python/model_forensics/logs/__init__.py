@@ -23,6 +23,7 @@ from pathlib import Path
 
 from model_forensics.errors import StorageError
 from model_forensics.logs._lines import HIDDEN, JsonLines, Secrets, TextLines, hidden
+from model_forensics.spans import span
 
 __all__ = ["HIDDEN", "LOGGER", "configured", "hidden", "log_time", "resident_megabytes", "timed"]
 
@@ -40,7 +41,8 @@ def timed(stage: str, bundle: str | None = None) -> Iterator[None]:
     """
     started = time.perf_counter()
     try:
-        yield
+        with span(stage):
+            yield
     except BaseException as error:
         elapsed = time.perf_counter() - started
         log_time(stage, bundle, elapsed, f"ended by {type(error).__name__}", level=logging.WARNING)
