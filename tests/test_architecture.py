@@ -16,8 +16,8 @@ from model_forensics.cli.main import COMMANDS
 PACKAGE = Path(model_forensics.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "failure", "types", "files", "config", "logs", "spans"}
-WIRING = {"pipeline", "triage", "sources", "environment", "health", "rekey", "bookkeeping"}
-EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "report", "store"}
+WIRING = {"pipeline", "triage", "sources", "environment", "health", "rekey", "bookkeeping", "caching"}
+EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "report", "store", "profile"}
 # What each part may import, besides itself and the package's own `__init__`.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -35,6 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "cca": {*LEAVES, "models", "ops"},
     "report": {*LEAVES},
     "store": {*LEAVES},
+    "profile": {*LEAVES},
     **{part: {*LEAVES, *EVERYTHING, *WIRING} for part in WIRING},
     "demo": {*LEAVES, *EVERYTHING, *WIRING},
     "cli": {*LEAVES, *EVERYTHING, *WIRING, "demo"},
