@@ -71,7 +71,7 @@ class Cipher:
     def encrypt(self, content: bytes | bytearray, number: int, *, last: bool) -> bytes:
         return self._aes.encrypt(self._nonce(number, last), content, None)
 
-    def decrypt(self, segment: bytes, number: int, *, last: bool) -> bytes | None:
+    def decrypt(self, segment: bytes | bytearray, number: int, *, last: bool) -> bytes | None:
         """The content, or None where the segment is not what was encrypted with this number."""
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415
 
