@@ -59,9 +59,10 @@ def test_misspelt_variables_are_told():
     }
 
 
-def test_the_key_is_the_only_secret():
+def test_the_keys_are_the_only_secrets():
     environment = dict.fromkeys(VARIABLES, "value") | {"MODEL_FORENSICS_ENCRYPTION_KEY": "secret"}
-    assert secrets(environment) == ["secret"]
+    environment["MODEL_FORENSICS_OLD_ENCRYPTION_KEY"] = "old"
+    assert sorted(secrets(environment)) == ["old", "secret"]
 
 
 @pytest.mark.parametrize("text", ["1B", "999", "500MB", "8GiB", "1.5kB", "16 gb", "3Ti", " 7k "])
