@@ -11,6 +11,7 @@ COMMANDS = {
     "batch": "Analyze every incident of a directory.",
     "build-baseline": "Fit a baseline from benign bundles.",
     "completion": "Print the script that completes commands in a shell.",
+    "compress-bundles": "Compress old bundles without loss.",
     "demo": "Analyze the incident that ships with the package.",
     "diff": "Show what differs between two incidents or two results.",
     "info": "Show versions, devices, backends and the configuration.",

@@ -65,7 +65,7 @@ class SealedContent:
             if segment is None:
                 with reopened(self.path, self.identity, self._error) as descriptor:
                     segment = self._segment(number, descriptor)
-            piece = segment[inside : inside + len(target) - done]
+            piece = memoryview(segment)[inside : inside + len(target) - done]
             target[done : done + len(piece)] = piece
             done += len(piece)
 
@@ -79,11 +79,11 @@ class SealedContent:
     def _opened(self, descriptor: int, number: int) -> bytes | None:
         return self._cipher.decrypt(self._stored(descriptor, number), number, last=number == self._count - 1)
 
-    def _stored(self, descriptor: int, number: int) -> bytes:
+    def _stored(self, descriptor: int, number: int) -> bytearray:
         start = max(HEADER, number * SEGMENT)
         data = bytearray(min((number + 1) * SEGMENT, self.identity[2]) - start)
         read_exactly(descriptor, start, memoryview(data), self.path, self._error)
-        return bytes(data)
+        return data
 
     def _fault(self, descriptor: int, number: int) -> EncryptionError:
         """What is wrong with a file of which this segment does not open."""
