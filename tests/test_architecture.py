@@ -16,8 +16,11 @@ from model_forensics.cli.main import COMMANDS
 PACKAGE = Path(model_forensics.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "failure", "types", "files", "config", "logs", "spans"}
-WIRING = {"pipeline", "triage", "sources", "environment", "health", "rekey", "bookkeeping", "deployment", "selftest"}
-EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "export", "diff", "report", "store"}
+WIRING = {
+    *("pipeline", "triage", "sources", "environment", "health", "rekey", "bookkeeping", "caching"),
+    *("deployment", "selftest"),
+}
+EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "export", "diff", "report", "store", "profile"}
 # What each part may import, besides itself and the package's own `__init__`.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -37,6 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "diff": {*LEAVES},
     "report": {*LEAVES},
     "store": {*LEAVES},
+    "profile": {*LEAVES},
     **{part: {*LEAVES, *EVERYTHING, *WIRING} for part in WIRING},
     "selftest": {*LEAVES, *EVERYTHING, *WIRING, "demo"},
     "demo": {*LEAVES, *EVERYTHING, *WIRING},

@@ -19,6 +19,7 @@ ModelForensicsError
 │   ├── OutputError            recorded or computed outputs cannot be judged
 │   ├── ConfigError            the configuration is wrong
 │   ├── ResultsError           a results file is broken
+│   ├── CacheError             an entry of the cache is broken (a miss, never an exit)
 │   ├── AuditError             the audit log was tampered with or is broken
 │   ├── LedgerError            the results ledger is damaged or of another release
 │   ├── EncryptionError        an encrypted file cannot be opened
@@ -121,6 +122,10 @@ class ConfigError(InputRefused):
 
 
 class ResultsError(InputRefused):
+    pass
+
+
+class CacheError(InputRefused):
     pass
 
 

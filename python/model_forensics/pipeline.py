@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from model_forensics import bookkeeping, cf, deployment, report, sources
 from model_forensics.bookkeeping import audited_as
 from model_forensics.bundle import MemoryRecording, find_bundles
+from model_forensics.caching import Kept
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
 from model_forensics.errors import ConfigError, InputRefused, ResultsError, UsageError
@@ -69,6 +70,7 @@ class RCAPipeline:
     def __init__(self, config: Config | dict[str, Any] | None = None, *, progress: Progress | None = None) -> None:
         self.config = config if isinstance(config, Config) else Config.from_dict(config or {})
         self._progress = progress or (lambda stage, done, total: None)
+        self._kept = Kept(self.config.cache)
 
     @audited_as("analyze")
     def analyze_incident(
@@ -149,7 +151,7 @@ class RCAPipeline:
         path, page = sources.output_paths(output, html, recording, self.config, overwrite=overwrite)
         bundle = recording.bundle_id
         with timed("baseline", bundle):
-            benign = sources.open_baseline(baseline, self.config)
+            benign = sources.open_baseline(baseline, self.config, self._kept.baseline)
         warnings: list[str] = []
         with timed("forensics", bundle):
             forensics = self._forensics(recording, benign.baseline)
@@ -158,7 +160,10 @@ class RCAPipeline:
         donor = None
         causal = None
         if opened is not None:
-            donor = sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
+            with timed("donor", bundle):
+                donor = (
+                    sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
+                )
             other = sources.open_recording(contrast, self.config) if contrast else None
             values = sources.open_donor_values(donor_values)
             with timed("search", bundle):
@@ -225,7 +230,7 @@ class RCAPipeline:
         workers = suitable_workers(len(paths)) if workers is None else workers
         if workers < 1:
             raise UsageError(f"workers is {workers}", cure="Give 1 or more, or None")
-        fitted = sources.open_baseline(baseline, self.config).baseline
+        fitted = sources.open_baseline(baseline, self.config, self._kept.baseline).baseline
         bookkeeping.about(baseline=fitted)
         entries: list[TriageEntry] = []
         self._progress("triage", 0, len(paths))
@@ -342,7 +347,7 @@ class RCAPipeline:
     def _forensics(self, recording: Recording, baseline: Baseline | None) -> ForensicsResult:
         if not self.config.modules.cf.enabled:
             return _NO_FORENSICS
-        return cf.analyze(
+        return self._kept.forensics(
             recording,
             baseline,
             self.config.modules.cf,

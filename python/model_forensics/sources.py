@@ -21,13 +21,13 @@ from model_forensics.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from model_forensics.cca import GivenValues
     from model_forensics.cf import Source
-    from model_forensics.config import Config
+    from model_forensics.config import Config, ForensicsConfig
     from model_forensics.models import Model
     from model_forensics.types import Comparison, Recording
 
@@ -54,9 +54,16 @@ def find_bundle(source: str | Path, config: Config) -> Path:
 
 
 def open_baseline(
-    source: str | Path | Baseline | Recording | Sequence[Recording] | None, config: Config
+    source: str | Path | Baseline | Recording | Sequence[Recording] | None,
+    config: Config,
+    fit: Callable[[Sequence[Recording], ForensicsConfig], Baseline] = fit_baseline,
 ) -> BenignSource:
     """A fitted baseline, a benign bundle, a directory of them, or recordings; without one, the configured directory.
+
+    Args:
+        source: any of these, or its path.
+        config: of the analysis.
+        fit: gives the baseline of recordings.
 
     Raises:
         BaselineError: nothing benign is there.
@@ -74,7 +81,7 @@ def open_baseline(
         recordings: tuple[Recording, ...] = tuple(load_bundles(path))
     else:
         recordings = tuple(source) if isinstance(source, list | tuple) else (source,)  # type: ignore[assignment]
-    return BenignSource(fit_baseline(benign_only(recordings, path), config.modules.cf), recordings, path)
+    return BenignSource(fit(benign_only(recordings, path), config.modules.cf), recordings, path)
 
 
 def open_benign(places: Sequence[Path]) -> tuple[list[Baseline], list[Recording]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from model_forensics.bundle.archive import compress_bundles
+from model_forensics.bundle.compress import Compression
 from model_forensics.bundle.memory import MemoryRecording
 from model_forensics.bundle.reader import Bundle, find_bundles, is_bundle, load_bundle, load_bundles
 from model_forensics.bundle.schema import FORMAT_VERSION, Codec, Encryption, Manifest
@@ -14,10 +16,12 @@ __all__ = [
     "BundleWriter",
     "CallSample",
     "Codec",
+    "Compression",
     "Encryption",
     "Manifest",
     "MemoryRecording",
     "Shelf",
+    "compress_bundles",
     "find_bundles",
     "is_bundle",
     "load_bundle",

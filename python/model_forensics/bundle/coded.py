@@ -30,9 +30,7 @@ from model_forensics.files import (
     open_content,
     open_safetensors,
     parse_safetensors_header,
-    pieces_of,
     read_content,
-    storage_errors,
 )
 
 MAGIC: Final = b"MFTENSR1"
@@ -48,9 +46,9 @@ def encode_file(plain: Path, stored: Path, *, plain_seal: Seal | None = None, se
 
     Args:
         plain: the safetensors file.
-        stored: the file to write; a scratch file beside it, with the suffix `.sections`, is removed again.
+        stored: the file to write.
         plain_seal: what the safetensors file is encrypted with.
-        seal: what the coded one, and the scratch file, are to be encrypted with.
+        seal: what the coded one is to be encrypted with.
 
     Raises:
         StorageError: writing failed.
@@ -60,22 +58,18 @@ def encode_file(plain: Path, stored: Path, *, plain_seal: Seal | None = None, se
     tensors = open_safetensors(plain, seal=plain_seal)
     content = open_content(plain, plain_seal)
     entries = {name: tensors.entry(name) for name in tensors.names}
-    scratch = stored.with_name(stored.name + ".sections")
-    with create_file(scratch, seal) as out:
-        header = read_content(content, 0, 8 + int.from_bytes(read_content(content, 0, 8), "little"))
+    arrangement = Arrangement(entries)
+    header = read_content(content, 0, 8 + int.from_bytes(read_content(content, 0, 8), "little"))
+    with create_file(stored, seal) as out:
+        out.write(MAGIC + bytes(_HEAD - len(MAGIC) + _INDEX_ITEM * arrangement.sections))
         sizes = [out.write(ops.arithmetic_encode(header, model="conditional", dtype="bytes"))]
-        for group in Arrangement(entries).groups:
+        for group in arrangement.groups:
             dtype = CODER_DTYPES.get(group.tag, "bytes")
             for section in range(group.sections):
                 parts = [_bytes_of(content, entries[part.name].start, part) for part in group.parts(section)]
                 data = differences(np.concatenate(parts), group.tag).tobytes()
                 sizes.append(out.write(ops.arithmetic_encode(data, model="conditional", dtype=dtype)))
-    with create_file(stored, seal) as out:  # the index comes first, and is known last
-        out.write(MAGIC + np.array([len(sizes), *sizes], "<u8").tobytes())
-        for piece in pieces_of(open_content(scratch, seal)):
-            out.write(piece)
-    with storage_errors(scratch):
-        scratch.unlink()
+        out.rewrite(MAGIC + np.array([len(sizes), *sizes], "<u8").tobytes())
 
 
 def _bytes_of(content: Content, begin: int, part: Part) -> Bytes:

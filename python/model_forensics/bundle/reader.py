@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
@@ -26,7 +27,7 @@ from model_forensics.bundle.schema import (
     parse_samples,
 )
 from model_forensics.bundle.together import read_together, refuse_bad_indices
-from model_forensics.errors import BundleFormatError, UnknownSite, UsageError
+from model_forensics.errors import BundleError, BundleFormatError, EncryptionError, UnknownSite, UsageError
 from model_forensics.failure import Failure
 from model_forensics.files import EncryptionKey, Storage, holds, read_content, widen_bfloat16
 from model_forensics.types import BundleKind, ModelReference, Sample, SiteInfo, Sparse
@@ -51,6 +52,25 @@ def load_bundle(path: Path | str, *, verify: bool = True, key: EncryptionKey | N
         EncryptionError: it is encrypted, and the key is missing or another one, or a file was altered.
     """
     root = Path(path)
+    seen = _which(root)
+    try:
+        return _load(root, verify, key)
+    except (BundleError, EncryptionError):
+        if _which(root) == seen:
+            raise
+    return _load(root, verify, key)  # another one took its place meanwhile, whole, as by `compress-bundles`, `rekey`
+
+
+def _which(root: Path) -> tuple[int, int] | None:
+    """Which directory has the name now; None where there is none."""
+    try:
+        status = os.stat(root)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _load(root: Path, verify: bool, key: EncryptionKey | None) -> Bundle:
     try:
         found = checks.check_directory(root)
         storage = Storage.of(root, "bundle", MANIFEST, key)

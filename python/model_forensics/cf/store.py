@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,8 +77,8 @@ def group_digest(name: str) -> str:
 
 def content_digest(baseline: Baseline) -> str:
     """`sha256:…` over the JSON part and every array."""
-    digest = hashlib.sha256(json.dumps(_description(baseline), sort_keys=True).encode())
-    for name, array in sorted(_arrays(baseline).items()):
+    digest = hashlib.sha256(json.dumps(describe(baseline), sort_keys=True).encode())
+    for name, array in sorted(arrays_of(baseline).items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
     return f"sha256:{digest.hexdigest()}"
@@ -93,8 +93,8 @@ def save(baseline: Baseline, directory: Path, *, overwrite: bool) -> None:
     key = encryption_key()
     with atomic_directory(directory, overwrite=overwrite) as temporary:
         storage = Storage(temporary, CONTAINER, key)
-        write_safetensors(storage.path(TENSORS), _arrays(baseline), seal=storage.seal(TENSORS))
-        content = _description(baseline) | {
+        write_safetensors(storage.path(TENSORS), arrays_of(baseline), seal=storage.seal(TENSORS))
+        content = describe(baseline) | {
             "baseline_id": baseline.baseline_id,
             "sources": _stored_sources(baseline, directory),
             "tensors_sha256": sha256_file(storage.path(TENSORS), seal=storage.seal(TENSORS)),
@@ -111,8 +111,21 @@ def load(directory: Path, make: Callable[..., Baseline], key: EncryptionKey | No
     if sha256_file(path, seal=seal, error=BaselineError) != manifest.tensors_sha256:
         raise BaselineError("its bytes differ from the digest in baseline.json", where=path, cure=CURE)
     arrays = _read_arrays(path, seal, Layout(manifest.sites), len(manifest.group_names))
+    baseline = assemble(make, manifest, arrays, _loaded_sources(manifest, directory))
+    if baseline.baseline_id != manifest.baseline_id:
+        raise BaselineError("its content differs from its baseline_id", where=storage.path(MANIFEST), cure=CURE)
+    return baseline
+
+
+def assemble(
+    make: Callable[..., Baseline],
+    manifest: Manifest,
+    arrays: Mapping[str, npt.NDArray[np.float64]],
+    sources: tuple[Source, ...] | None,
+) -> Baseline:
+    """A baseline from what is stored of it; the arrays are those of `shapes`."""
     first, later = (Moments(*(arrays[f"{part}.{name}"] for name in MOMENT_FIELDS)) for part in ("first", "later"))
-    baseline = make(
+    return make(
         model=manifest.model,
         layout=Layout(manifest.sites),
         moments=(first, later),
@@ -129,11 +142,8 @@ def load(directory: Path, make: Callable[..., Baseline], key: EncryptionKey | No
         nonfinite=manifest.nonfinite,
         warnings=manifest.warnings,
         forms=manifest.forms,
-        sources=_loaded_sources(manifest, directory),
+        sources=sources,
     )
-    if baseline.baseline_id != manifest.baseline_id:
-        raise BaselineError("its content differs from its baseline_id", where=storage.path(MANIFEST), cure=CURE)
-    return baseline
 
 
 def _read_manifest(storage: Storage) -> Manifest:
@@ -161,8 +171,8 @@ def _read_manifest(storage: Storage) -> Manifest:
     return manifest
 
 
-def _read_arrays(path: Path, seal: Seal | None, layout: Layout, samples: int) -> dict[str, npt.NDArray[np.float64]]:
-    stored = open_safetensors(path, seal=seal, error=BaselineError)
+def shapes_of(layout: Layout, samples: int) -> dict[str, tuple[int, ...]]:
+    """Of every array; those of `later` tokens are stored only where the baseline saw some."""
     shapes: dict[str, tuple[int, ...]] = {
         "tables": (samples, len(layout), len(COLUMNS)),
         "tokens": (samples, len(layout)),
@@ -174,7 +184,12 @@ def _read_arrays(path: Path, seal: Seal | None, layout: Layout, samples: int) ->
     for part in ("first", "later"):
         shapes |= {f"{part}.{name}": (layout.channels,) for name in MOMENT_FIELDS[:-1]}
         shapes[f"{part}.rows"] = (len(layout),)
-    # A class of tokens that the baseline never saw is not stored.
+    return shapes
+
+
+def _read_arrays(path: Path, seal: Seal | None, layout: Layout, samples: int) -> dict[str, npt.NDArray[np.float64]]:
+    stored = open_safetensors(path, seal=seal, error=BaselineError)
+    shapes = shapes_of(layout, samples)
     absent = {name for name in shapes if name.startswith("later.") and name not in stored.names}
     if set(stored.names) != set(shapes) - absent or (absent and "later.rows" not in absent):
         raise BaselineError(f"it holds {sorted(stored.names)[:12]}, not {sorted(shapes)}", where=path, cure=CURE)
@@ -193,7 +208,7 @@ def _read_arrays(path: Path, seal: Seal | None, layout: Layout, samples: int) ->
     return arrays
 
 
-def _description(baseline: Baseline) -> dict[str, Any]:
+def describe(baseline: Baseline) -> dict[str, Any]:
     return {
         "format": "model-forensics baseline",
         "format_version": FORMAT_VERSION,
@@ -229,7 +244,7 @@ def _checksum(content: dict[str, Any]) -> str:
     return sha256_bytes(json.dumps(kept, sort_keys=True).encode())
 
 
-def _arrays(baseline: Baseline) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(baseline: Baseline) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {
         "tables": baseline.tables.astype(np.float32),
         "tokens": _counts(baseline.tokens.astype(np.float64)),

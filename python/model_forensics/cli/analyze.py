@@ -41,6 +41,7 @@ FOUND = ("cause_found", "workaround_found", "anomaly_located")
 @options.forensics_options
 @options.device
 @options.force
+@options.no_cache
 @options.common
 def command(
     incident: Path,
@@ -67,6 +68,7 @@ def command(
     methods: str | None,
     device: str | None,
     force: bool,
+    no_cache: bool,
     output_format: str,
     quiet: bool,
 ) -> None:
@@ -102,6 +104,7 @@ def command(
         "donor_sample": donor_sample,
     }
     settings = {
+        "cache": options.cache_settings(no_cache),
         "device": device,
         "seed": seed,
         "timeout_minutes": timeout_minutes,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,9 +14,12 @@ from model_forensics.cli import options
 
 @click.command("info")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the configuration, and nothing else.")
+@click.option(
+    "--verify-audit", "audit", metavar="FILE", type=options.EXISTING, help="Check every line of an audit log."
+)
 @options.device
 @options.common
-def command(schema: bool, device: str | None, output_format: str, quiet: bool) -> None:
+def command(schema: bool, audit: Path | None, device: str | None, output_format: str, quiet: bool) -> None:
     """Show versions, devices, which backend serves which operation (with the reason where one cannot), and the
     configuration with where each value came from.
 
@@ -23,17 +28,36 @@ def command(schema: bool, device: str | None, output_format: str, quiet: bool) -
       model-forensics info --format json
       model-forensics info --config model-forensics.yaml
       model-forensics info --schema > model-forensics.schema.json
+      model-forensics info --verify-audit audit.jsonl
     """
+    options.contradiction("--schema", {"--verify-audit": schema and audit})
     loaded = options.load({"device": device})
     if schema:
         from model_forensics.config import Config  # noqa: PLC0415  (keeps --help fast)
 
         click.echo(json.dumps(Config.model_json_schema(), indent=2))
         return
+    if audit is not None:
+        _verify(audit, output_format)
+        return
     from model_forensics.health import describe  # noqa: PLC0415  (keeps --help fast)
 
     facts = describe(loaded)
     click.echo(json.dumps(facts, indent=2) if output_format == "json" else _in_words(facts))
+
+
+def _verify(audit: Path, output_format: str) -> None:
+    from model_forensics.store import AuditLog  # noqa: PLC0415  (keeps --help fast)
+
+    found = AuditLog(audit).verify()
+    if output_format == "json":
+        click.echo(json.dumps({"audit_log": str(audit), **asdict(found)}, indent=2))
+        return
+    click.echo(f"{audit}: {found.lines} lines, none changed, removed or moved; the last has hash {found.last}")
+    if found.unfinished:
+        click.echo(f"  {found.unfinished} actions have no end: running still, or killed")
+    if found.torn:
+        click.echo(f"  {found.torn} bytes at the end are of a line that a killed writer did not finish")
 
 
 def _in_words(facts: dict[str, Any]) -> str:

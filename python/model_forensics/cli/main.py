@@ -10,6 +10,7 @@ COMMANDS = {
     "analyze": "Find the cause of an incident and prove it.",
     "build-baseline": "Fit a baseline from benign bundles.",
     "completion": "Print the script that completes commands in a shell.",
+    "compress-bundles": "Compress old bundles without loss.",
     "demo": "Analyze the incident that ships with the package.",
     "diff": "Show what differs between two incidents or two results.",
     "info": "Show versions, devices, backends and the configuration.",

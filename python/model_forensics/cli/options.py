@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,12 @@ donor_values = click.option(
     "--donor-values", metavar="FILE", type=EXISTING, help="Activations to write, by site (safetensors)."
 )
 device = click.option("--device", help="auto, cpu, cuda or cuda:N [auto].")
+no_cache = click.option("--no-cache", is_flag=True, help="Compute everything anew.")
 force = click.option("--force", is_flag=True, help="Replace output that is there.")
 output_format = click.option(
     "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
-quiet = click.option("--quiet", is_flag=True, help="No progress.")
+quiet = click.option("--quiet", is_flag=True, help="No progress, and of the log only errors.")
 
 FLAGS = {
     "device": "--device",
@@ -61,23 +63,27 @@ _CONFIGURATION, _LEVEL, _RUNNING = (f"model_forensics.{name}" for name in ("conf
 
 
 def common(function: Callable[..., None]) -> Callable[..., None]:
-    """`--config`, `--log-level`, `--format` and `--quiet`; the command runs with its log written.
+    """`--config`, `--log-level`, `--format`, `--quiet` and `--profile`; the command runs with its log written.
 
     The command is passed `output_format` and `quiet`; `configuration` gives it the rest.
     """
 
     @functools.wraps(function)
-    def wrapped(*arguments: Any, config_file: Path | None, log_level: str | None, **keywords: Any) -> None:
+    def wrapped(
+        *arguments: Any, config_file: Path | None, log_level: str | None, profile: bool, **keywords: Any
+    ) -> None:
         meta = click.get_current_context().meta
         if _RUNNING in meta:  # a command that another one calls
             function(*arguments, **keywords)
             return
         meta.update({_RUNNING: True, _CONFIGURATION: config_file, _LEVEL: log_level})
-        with _logged(load({}), quiet=keywords["quiet"]):
+        loaded = load({})
+        with _logged(loaded, quiet=keywords["quiet"]), _profiled(profile, loaded.config):
             function(*arguments, **keywords)
 
     levels = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
     for option in (
+        click.option("--profile", is_flag=True, help="Show where the time went, and write a Chrome trace."),
         quiet,
         output_format,
         click.option("--log-level", type=levels, help="Log lines of this level and above are written [INFO]."),
@@ -91,6 +97,11 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+def cache_settings(no_cache: bool) -> dict[str, Any]:
+    """The section `cache` that `--no-cache` asks for."""
+    return {"enabled": False if no_cache else None}
 
 
 def configuration(settings: Mapping[str, Any] | None = None) -> Config:
@@ -121,6 +132,26 @@ def load(settings: Mapping[str, Any]) -> Loaded:
         if error.where in FLAGS.values():
             raise UsageError(error.what, where=error.where, cure="See the command's --help") from error
         raise
+
+
+@contextmanager
+def _profiled(wanted: bool, config: Config) -> Iterator[None]:
+    """The body is profiled: a new trace in `output_dir`, and tables on standard error."""
+    if not wanted:
+        yield
+        return
+    from model_forensics.cli.profile_tables import print_tables  # noqa: PLC0415  (only where it is wanted)
+    from model_forensics.profile import profiled  # noqa: PLC0415
+
+    command = click.get_current_context().info_name
+    trace = config.output_dir / f"profile-{command}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.json"
+    recording = None
+    try:
+        with profiled(trace) as recording:
+            yield
+    finally:
+        if recording is not None and recording.result is not None:
+            print_tables(recording.result, trace)
 
 
 @contextmanager

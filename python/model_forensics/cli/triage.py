@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--top", type=click.IntRange(min=1), help="Show only the first N.")
 @click.option("--workers", type=options.COUNT, help="Processes; by default as many as pay off for so many bundles.")
 @options.forensics_options
+@options.no_cache
 @options.common
 def command(
     directory: Path | None,
@@ -33,6 +34,7 @@ def command(
     workers: int | None,
     threshold: float | None,
     methods: str | None,
+    no_cache: bool,
     output_format: str,
     quiet: bool,
 ) -> None:
@@ -46,7 +48,8 @@ def command(
     """
     from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415  (keeps --help fast)
 
-    config = options.configuration({"modules": {"cf": options.forensics_settings(threshold, methods)}})
+    section = options.forensics_settings(threshold, methods)
+    config = options.configuration({"cache": options.cache_settings(no_cache), "modules": {"cf": section}})
     with Reporter(quiet=quiet) as progress:
         pipeline = RCAPipeline(config, progress=progress)
         place = directory or config.bundle_dir

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
@@ -39,6 +39,7 @@ Size = Annotated[
     int,
     BeforeValidator(_size),
     Field(ge=1, strict=True),
+    PlainSerializer(show_size, return_type=str, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^[0-9.]+ *([kKMGT]i?)?B?$"}, {"type": "integer"}]}),
 ]
 """Bytes; a string such as 10GB is read."""

@@ -17,6 +17,7 @@ from model_forensics.files._key import (
     encryption_key,
     old_encryption_key,
 )
+from model_forensics.files._metadata import keep_metadata
 from model_forensics.files._open import open_regular
 from model_forensics.files._open_content import open_content, pieces_of, read_content
 from model_forensics.files._protected import is_protected, needed_key, read_protected, write_protected
@@ -64,6 +65,7 @@ __all__ = [
     "file_identity",
     "holds",
     "is_protected",
+    "keep_metadata",
     "needed_key",
     "old_encryption_key",
     "open_content",

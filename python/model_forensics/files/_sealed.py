@@ -9,6 +9,7 @@ or appended unnoticed. See docs/encryption.md.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,10 @@ class Sink(Protocol):
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int: ...
 
+    def rewrite(self, data: bytes, /) -> None:
+        """Replace the first bytes that were written, at most `FIRST_ROOM` of them."""
+        ...
+
 
 class Cipher:
     """Encrypts and decrypts the segments of one file."""
@@ -79,8 +84,24 @@ class Cipher:
         return self._prefix + number.to_bytes(4, "big") + bytes([last])
 
 
+class PlainWriter:
+    """Writes content as it is; a `Sink`."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.write = stream.write
+
+    def rewrite(self, data: bytes, /) -> None:
+        self._stream.seek(0)
+        self._stream.write(data)
+        self._stream.seek(0, os.SEEK_END)
+
+
 class SealingWriter:
-    """Encrypts what is written to it, a segment at a time. Without `finish`, the file stays without an end."""
+    """Encrypts what is written to it, a segment at a time; a `Sink`.
+
+    The first segment is written last, so that it may be rewritten. Without `finish`, the file stays incomplete.
+    """
 
     def __init__(self, stream: BinaryIO, seal: Seal) -> None:
         header = new_header()
@@ -88,6 +109,7 @@ class SealingWriter:
         self._cipher = Cipher(seal, header)
         self._number = 0
         self._held = bytearray()
+        self._first = self._held
         stream.write(header)
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
@@ -101,13 +123,25 @@ class SealingWriter:
             rest = rest[room:]
         return memoryview(data).nbytes
 
+    def rewrite(self, data: bytes, /) -> None:
+        if len(data) > len(self._first):
+            raise ValueError(f"{len(data):,} bytes are more than the first segment holds")
+        self._first[: len(data)] = data
+
     def finish(self) -> None:
-        self._flush(last=True)
+        only = self._number == 0
+        if not only:
+            self._flush(last=True)
+        self._stream.seek(HEADER)
+        self._stream.write(self._cipher.encrypt(self._first, 0, last=only))
 
     def _flush(self, *, last: bool) -> None:
-        self._stream.write(self._cipher.encrypt(self._held, self._number, last=last))
+        if self._number:
+            self._stream.write(self._cipher.encrypt(self._held, self._number, last=last))
+        else:
+            self._stream.seek(SEGMENT)
         self._number += 1
-        self._held.clear()
+        self._held = bytearray()
 
 
 @contextmanager
@@ -119,7 +153,7 @@ def create_file(path: Path | str, seal: Seal | None = None) -> Iterator[Sink]:
     """
     with storage_errors(path), open(path, "wb") as stream:
         if seal is None:
-            yield stream
+            yield PlainWriter(stream)
         else:
             writer = SealingWriter(stream, seal)
             yield writer

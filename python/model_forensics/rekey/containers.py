@@ -17,6 +17,7 @@ from model_forensics.files import (
     Storage,
     create_file,
     dump_json,
+    keep_metadata,
     parse_json,
     pieces_of,
     read_content,
@@ -25,7 +26,6 @@ from model_forensics.files import (
     sync_tree,
 )
 from model_forensics.rekey.keys import Keys
-from model_forensics.rekey.metadata import keep_metadata
 from model_forensics.rekey.workplace import Workplace
 
 Load = Callable[[Path, EncryptionKey | None], str]  # checks everything; gives a digest of the content

@@ -12,13 +12,13 @@ from model_forensics.files import (
     Seal,
     create_file,
     is_protected,
+    keep_metadata,
     open_content,
     open_regular,
     read_content,
     storage_errors,
 )
 from model_forensics.rekey.keys import Keys
-from model_forensics.rekey.metadata import keep_metadata
 from model_forensics.rekey.workplace import Workplace
 from model_forensics.report import REPORT_ROLE, RESULTS_ROLE
 

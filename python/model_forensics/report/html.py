@@ -27,7 +27,8 @@ REPORT_ROLE = "report"
 def render_html(result: AnalysisResult) -> str:
     """The whole result as one HTML page, under 1 MB whatever the number of sites and tokens.
 
-    Its first lines name this program, by which `rekey` knows a report. It loads nothing from anywhere, has a light, a dark and a print form, and carries text beside every chart.
+    Its first lines name this program, by which `rekey` knows a report. It loads nothing from anywhere, has a light, a
+    dark and a print form, and carries text beside every chart.
     Every string of the result is escaped; hidden characters are written as `\\u{…}`.
     """
     body = join(

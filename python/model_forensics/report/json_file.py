@@ -26,8 +26,8 @@ _REWRITE = "Write the file anew with 'model-forensics analyze', or pass another 
 def write_json(result: AnalysisResult, path: Path, *, overwrite: bool = True) -> None:
     """Write `result` as UTF-8 JSON, atomically; an existing file is replaced, or refused without `overwrite`.
 
-    It is encrypted when the process has a key. Keys come in the order of the schema, two spaces of indentation, numbers in the shortest form that reads back
-    to the same float64. Equal results give equal bytes.
+    Keys come in the order of the schema, two spaces of indentation, numbers in the shortest form that reads back
+    to the same float64. Equal results give equal bytes. The file is encrypted when the process has a key.
 
     Raises:
         ResultsError: a number is NaN or infinite (JSON has neither); the key is named and nothing is written.
