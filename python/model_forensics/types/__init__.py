@@ -62,6 +62,7 @@ from model_forensics.types.results import (
     Environment,
     Evidence,
     TriageEntry,
+    TriageGroup,
     Validation,
     Verdict,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "SiteMetrics",
     "Sparse",
     "TriageEntry",
+    "TriageGroup",
     "Validation",
     "Verdict",
     "VersionDifference",
