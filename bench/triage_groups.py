@@ -106,9 +106,7 @@ def main() -> None:
             ]
             groups = [entry.group for entry in entries]
             places = [fault.split()[1] for fault in faults]
-            print(
-                f"{samples} prompts each, {len(entries)} incidents, {len(set(faults))} faults: {len(set(groups))} groups"
-            )
+            print(f"{samples} prompts each, {len(entries)} incidents, {len(FAULTS)} faults: {len(set(groups))} groups")
             for name, planted in (("fault", faults), ("place", places)):
                 measured = f"purity {purity(planted, groups):.2f}, ARI {adjusted_rand_index(planted, groups):.2f}"
                 print(f"  by {name}: {measured}")

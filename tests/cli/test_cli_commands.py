@@ -88,7 +88,7 @@ def test_triage_csv(run, bundles, fitted):
     assert [row["group"] for row in rows] == ["1", "1", ""]
     assert rows[0]["signature"] == "L2.mlp"
     assert rows[2]["anomaly_score"] == ""
-    assert "the file is missing" in rows[2]["error"]
+    assert "manifest.json is missing" in rows[2]["error"]
 
 
 def test_triage_lists_broken_and_foreign_bundles(run, bundles, fitted, edit_manifest):
