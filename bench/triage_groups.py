@@ -106,11 +106,10 @@ def main() -> None:
             ]
             groups = [entry.group for entry in entries]
             places = [fault.split()[1] for fault in faults]
-            print(
-                f"{samples} prompts an incident, {len(entries)} incidents of {len(set(faults))} faults: {len(set(groups))} groups, "
-                f"purity {purity(faults, groups):.2f}, ARI {adjusted_rand_index(faults, groups):.2f}; "
-                f"by place: purity {purity(places, groups):.2f}, ARI {adjusted_rand_index(places, groups):.2f}"
-            )
+            print(f"{samples} prompts each, {len(entries)} incidents, {len(FAULTS)} faults: {len(set(groups))} groups")
+            for name, planted in (("fault", faults), ("place", places)):
+                measured = f"purity {purity(planted, groups):.2f}, ARI {adjusted_rand_index(planted, groups):.2f}"
+                print(f"  by {name}: {measured}")
     if arguments.entries is not None:
         arguments.entries.write_text(json.dumps(kept))
 

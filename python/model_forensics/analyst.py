@@ -116,7 +116,7 @@ def _finding(result: AnalysisResult, recording: Recording) -> IncidentFinding:
         content_digest=recording.content_digest,
         verdict=result.verdict,
         cause=None if fix is None else ", ".join(sorted(map(str, fix.interventions))),
-        signature=signature_of(result),
+        signature=signature_of(result.compression_metrics, result.onset),
         anomaly_score=result.anomaly_score,
         confidence=result.confidence,
         flip_rate=None if fix is None else fix.flip_rate,

@@ -16,7 +16,7 @@ from model_forensics.environment import describe_environment, summarise_recordin
 from model_forensics.errors import ConfigError, InputRefused, ResultsError, UsageError
 from model_forensics.files import write_protected
 from model_forensics.logs import log_time, timed
-from model_forensics.triage import ranking, suitable_workers, triage_bundles
+from model_forensics.triage import numbered, ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
     BatchSummary,
@@ -219,6 +219,8 @@ class RCAPipeline:
     ) -> list[TriageEntry]:
         """Ranks the bundles of a directory, most urgent first; a broken bundle is an entry with its error, last.
 
+        Entries with one signature have one group number; `triage.groups_of` sums the groups up.
+
         Args:
             directory: bundles, or a single one.
             baseline: as for `analyze_incident`.
@@ -245,7 +247,7 @@ class RCAPipeline:
             for entry in triage_bundles(paths, fitted, self.config.modules.cf, workers):
                 entries.append(entry)
                 self._progress("triage", len(entries), len(paths))
-        return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
+        return numbered(sorted(entries, key=lambda entry: _triage_key(entry, sort_by)))
 
     @audited_as("batch")
     def batch(

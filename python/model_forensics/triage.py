@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,7 +15,8 @@ from model_forensics.bundle import load_bundle
 from model_forensics.environment import summarise_recording
 from model_forensics.errors import BackendUnavailable, InputRefused
 from model_forensics.processes import one_thread_each, processors
-from model_forensics.types import ForensicsResult, TriageEntry
+from model_forensics.signatures import signature_of
+from model_forensics.types import ForensicsResult, TriageEntry, TriageGroup
 
 if TYPE_CHECKING:
     from model_forensics.cf import Baseline
@@ -73,6 +74,38 @@ def triage_bundle(path: Path, baseline: Baseline | None, config: ForensicsConfig
         strongest=found.strongest.site if found.strongest else (ranked[0] if ranked else None),
         onset=found.onset.site if found.onset else None,
         anomalous_sites=sum(metric.is_anomalous for metric in found.metrics),
+        signature=signature_of(found.metrics, found.onset),
+    )
+
+
+def numbered(entries: Sequence[TriageEntry]) -> list[TriageEntry]:
+    """Ranked entries with the numbers of their groups: those with one signature, counted from 1 as they come."""
+    numbers: dict[str | None, int] = {}
+    return [
+        entry
+        if entry.error is not None
+        else entry.model_copy(update={"group": numbers.setdefault(entry.signature, len(numbers) + 1)})
+        for entry in entries
+    ]
+
+
+def groups_of(entries: Iterable[TriageEntry]) -> list[TriageGroup]:
+    """The groups of numbered entries, in the order of their first ones."""
+    members: dict[int, list[TriageEntry]] = {}
+    for entry in entries:
+        if entry.group is not None:
+            members.setdefault(entry.group, []).append(entry)
+    return [_group(number, listed) for number, listed in members.items()]
+
+
+def _group(number: int, members: Sequence[TriageEntry]) -> TriageGroup:
+    scores = [entry.anomaly_score for entry in members if entry.anomaly_score is not None]
+    return TriageGroup(
+        number=number,
+        signature=members[0].signature,
+        count=len(members),
+        representative=members[0].path,
+        anomaly_score=(min(scores), max(scores)) if scores else None,
     )
 
 

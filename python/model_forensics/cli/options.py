@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,9 +34,6 @@ donor_values = click.option(
 device = click.option("--device", help="auto, cpu, cuda or cuda:N [auto].")
 no_cache = click.option("--no-cache", is_flag=True, help="Compute everything anew.")
 force = click.option("--force", is_flag=True, help="Replace output that is there.")
-output_format = click.option(
-    "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
 quiet = click.option("--quiet", is_flag=True, help="No progress, and of the log only errors.")
 
 FLAGS = {
@@ -62,30 +59,42 @@ FLAGS = {
 _CONFIGURATION, _LEVEL, _RUNNING = (f"model_forensics.{name}" for name in ("configuration", "level", "running"))
 
 
-def common(function: Callable[..., None]) -> Callable[..., None]:
+def common_with_formats(*formats: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """`--config`, `--log-level`, `--format`, `--quiet` and `--profile`; the command runs with its log written.
 
     The command is passed `output_format` and `quiet`; `configuration` gives it the rest.
     """
 
-    @functools.wraps(function)
-    def wrapped(
-        *arguments: Any, config_file: Path | None, log_level: str | None, profile: bool, **keywords: Any
-    ) -> None:
-        meta = click.get_current_context().meta
-        if _RUNNING in meta:  # a command that another one calls
-            function(*arguments, **keywords)
-            return
-        meta.update({_RUNNING: True, _CONFIGURATION: config_file, _LEVEL: log_level})
-        loaded = load({})
-        with _logged(loaded, quiet=keywords["quiet"]), _profiled(profile, loaded.config):
-            function(*arguments, **keywords)
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapped(
+            *arguments: Any, config_file: Path | None, log_level: str | None, profile: bool, **keywords: Any
+        ) -> None:
+            meta = click.get_current_context().meta
+            if _RUNNING in meta:  # a command that another one calls
+                function(*arguments, **keywords)
+                return
+            meta.update({_RUNNING: True, _CONFIGURATION: config_file, _LEVEL: log_level})
+            loaded = load({})
+            with _logged(loaded, quiet=keywords["quiet"]), _profiled(profile, loaded.config):
+                function(*arguments, **keywords)
 
+        for option in _common_options(formats):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+common = common_with_formats("table", "json")
+
+
+def _common_options(formats: Sequence[str]) -> tuple[Callable[..., Any], ...]:
     levels = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
-    for option in (
+    return (
         click.option("--profile", is_flag=True, help="Show where the time went, and write a Chrome trace."),
         quiet,
-        output_format,
+        click.option("--format", "output_format", type=click.Choice(formats), default=formats[0], show_default=True),
         click.option("--log-level", type=levels, help="Log lines of this level and above are written [INFO]."),
         click.option(
             "--config",
@@ -94,9 +103,7 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
             type=EXISTING,
             help="The configuration file [the one in MODEL_FORENSICS_CONFIG].",
         ),
-    ):
-        wrapped = option(wrapped)
-    return wrapped
+    )
 
 
 def cache_settings(no_cache: bool) -> dict[str, Any]:

@@ -74,6 +74,7 @@ from model_forensics.types.results import (
     Evidence,
     Export,
     TriageEntry,
+    TriageGroup,
     Validation,
     Verdict,
 )
@@ -131,6 +132,7 @@ __all__ = [
     "SiteMetrics",
     "Sparse",
     "TriageEntry",
+    "TriageGroup",
     "Validation",
     "Verdict",
     "VersionDifference",

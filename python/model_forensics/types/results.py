@@ -103,6 +103,8 @@ class TriageEntry(Frozen):
     strongest: str | None  # most suspicious site
     onset: str | None
     anomalous_sites: int | None
+    signature: str | None = None  # where it departs; null where nothing does, or nothing could be judged
+    group: int | None = None  # number of its group; null when the bundle was refused
     error: str | None = None
 
 
@@ -117,6 +119,16 @@ class Export(Frozen):
     weights_digest: str | None = None  # of edited weights
     changed: tuple[str, ...] | None = None  # their tensors that differ from the model's
     equals_donor: bool | None = None  # the edited weights are the donor model's, tensor for tensor
+
+
+class TriageGroup(Frozen):
+    """Bundles of a triage with one signature."""
+
+    number: int  # from 1, in the order of the ranking
+    signature: str | None  # null: no site departs, or nothing could be judged
+    count: int
+    representative: str  # path of the first in the ranking
+    anomaly_score: tuple[float, float] | None  # least and largest
 
 
 class Validation(Frozen):
