@@ -31,8 +31,7 @@ _REWRITTEN = ("compressed", "would_compress", "kept_plain")
 @click.option("--dry-run", is_flag=True, help="Say what would be compressed, and change nothing.")
 @click.option("--keep-going", is_flag=True, help="After a bundle that cannot be written, try the next.")
 @click.option("--rekey", is_flag=True, help="First change the key of all bundles, as the command `rekey` does.")
-@options.output_format
-@options.quiet
+@options.common
 def command(
     directory: Path,
     older_than: timedelta,
