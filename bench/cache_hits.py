@@ -1,9 +1,9 @@
 """How much faster a hit of the cache is than computing: `python -m bench cache_hits [--repeats 5]`.
 
 On the shipped incident, in a cache of its own. Before a time is reported, what came from the cache is compared with
-what was computed: the baseline by its digest and its scores, forensics in every field. The bar is 20 times, for the worst of
-both; exit 1 below it. Times are CPU seconds of this process (a hit waits for no disk: it has just been written), the
-least of the repeats.
+what was computed: the baseline by its digest and its scores, forensics in every field. The bar is 20 times, for the
+worse of both; exit 1 below it. Times are CPU seconds of this process (a hit waits for no disk: it has just been
+written), the least of the repeats.
 """
 
 from __future__ import annotations
