@@ -71,7 +71,9 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("earlier", [0, 2])
 @pytest.mark.parametrize(
-    ("what", "check"), [("cache", check_cache), ("ledger", check_ledger), ("audit", check_audit)], ids=str
+    ("what", "check"),
+    [("cache", check_cache), ("ledger", check_ledger), ("audit", check_audit)],
+    ids=["cache", "ledger", "audit"],
 )
 def test_killed_or_failed_anywhere(shim, tmp_path, what: str, check: Callable[[Path, int, bool], None], earlier: int):
     def command(place: Path, number: int) -> list[str | Path]:
