@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from model_forensics.batch.places import result_name
 
-NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=60).filter(
-    lambda name: name not in (".", "..")
-)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=60)
+BYTES = st.binary(min_size=1, max_size=60).filter(lambda name: not set(b"/\0") & set(name)).map(os.fsdecode)
+NAMES = st.one_of(TEXTS, BYTES).filter(lambda name: name not in (".", ".."))
 
 
 def test_usual_names_stay():
