@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+CACHES = pytest.StashKey[Path]()
 # A machine with a GPU and no package index may lack it; `make test` installs it.
 PROPERTIES = find_spec("hypothesis") is not None
 
@@ -17,6 +22,21 @@ if PROPERTIES:
     settings.register_profile("default", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
     settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=1000)
     settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Every test begins with an empty cache, which is made only where something is kept."""
+    base = request.config.stash[CACHES]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(base / sha256(request.node.nodeid.encode()).hexdigest()[:16]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Not even a fixture of the whole session touches the user's cache."""
+    directory = tempfile.mkdtemp(prefix="model-forensics-caches-")
+    config.stash[CACHES] = Path(directory)
+    config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+    os.environ["XDG_CACHE_HOME"] = str(Path(directory) / "session")
 
 
 def pytest_report_header() -> str | None:

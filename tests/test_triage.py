@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import os
 
 import pytest
 
-from model_forensics import errors, triage
+from model_forensics import errors
 from model_forensics.errors import BundleDigestError, ModelForensicsError, UsageError
 from model_forensics.pipeline import RCAPipeline
 from model_forensics.triage import BUNDLES_A_WORKER, suitable_workers
@@ -30,15 +29,6 @@ def test_errors_cross_between_processes(kind: type[ModelForensicsError]) -> None
     assert type(again) is kind
     assert (str(again), again.what, again.where, again.cure) == (str(error), "what", "where", "cure")
     assert copy.copy(BundleDigestError("what", cure="cure")).where is None
-
-
-def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    before = dict(os.environ)
-    with triage._one_blas_thread():
-        assert os.environ["OPENBLAS_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
-    assert dict(os.environ) == before
 
 
 def test_no_workers_are_refused(tmp_path) -> None:

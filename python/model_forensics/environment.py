@@ -40,7 +40,7 @@ def describe_environment(
         threads=_torch_threads(),
         backends=dict(ops.chosen()),
         seed=config.seed,
-        configuration=config.model_dump(mode="json"),
+        configuration=config.model_dump(mode="json", exclude={"cache"}),  # with it results are the same as without
         model_source=model.source if model is not None else None,
         model_factory=model.factory if model is not None else None,
         weights_digest=model.reference.weights_digest if model is not None else None,

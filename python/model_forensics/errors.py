@@ -19,7 +19,14 @@ ModelForensicsError
 │   ├── OutputError            recorded or computed outputs cannot be judged
 │   ├── ConfigError            the configuration is wrong
 │   ├── ResultsError           a results file is broken
+│   ├── CacheError             an entry of the cache is broken (a miss, never an exit)
+│   ├── AuditError             the audit log was tampered with or is broken
+│   ├── LedgerError            a ledger (of results, of a batch) is damaged or of something else
+│   ├── EncryptionError        an encrypted file cannot be opened
+│   │   ├── EncryptionKeyError     the key is missing, malformed or not the one that it was encrypted with
+│   │   └── CiphertextError        it was altered, truncated or reordered
 │   └── StreamError            a stream of the arithmetic coder is broken or too large
+├── WorkerError                worker processes end before they can start         exit code 3
 └── StorageError               writing failed (disk full, no permission)          exit code 3
 """
 
@@ -119,8 +126,36 @@ class ResultsError(InputRefused):
     pass
 
 
+class CacheError(InputRefused):
+    pass
+
+
+class AuditError(InputRefused):
+    pass
+
+
+class LedgerError(InputRefused):
+    pass
+
+
+class EncryptionError(InputRefused):
+    pass
+
+
+class EncryptionKeyError(EncryptionError):
+    pass
+
+
+class CiphertextError(EncryptionError):
+    pass
+
+
 class StreamError(InputRefused):
     pass
+
+
+class WorkerError(ModelForensicsError):
+    exit_code = 3
 
 
 class StorageError(ModelForensicsError):

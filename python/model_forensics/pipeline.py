@@ -7,14 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_forensics import cf, report, sources
+from model_forensics import bookkeeping, cf, deployment, report, sources
+from model_forensics.bookkeeping import audited_as
 from model_forensics.bundle import MemoryRecording, find_bundles
+from model_forensics.caching import Kept
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
-from model_forensics.errors import InputRefused, ResultsError, UsageError
-from model_forensics.triage import ranking, suitable_workers, triage_bundles
+from model_forensics.errors import ConfigError, InputRefused, ResultsError, UsageError
+from model_forensics.files import write_protected
+from model_forensics.logs import log_time, timed
+from model_forensics.triage import numbered, ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
+    BatchSummary,
     CausalResult,
     DonorKind,
     Evidence,
@@ -42,6 +47,19 @@ Progress = Callable[[str, int, int], None]
 Rescore = Callable[["Mapping[str, list[npt.NDArray[np.floating]]]"], frozenset[tuple[int, str]]]
 
 
+_NO_FORENSICS = ForensicsResult(
+    metrics=(),
+    anomaly_score=None,
+    p_value=None,
+    strongest=None,
+    onset=None,
+    baseline_id=None,
+    baseline_groups=None,
+    version_difference=None,
+    warnings=("forensics is switched off (modules.cf.enabled), so no site is judged",),
+)
+
+
 class RCAPipeline:
     """Root cause analysis of incidents.
 
@@ -53,7 +71,9 @@ class RCAPipeline:
     def __init__(self, config: Config | dict[str, Any] | None = None, *, progress: Progress | None = None) -> None:
         self.config = config if isinstance(config, Config) else Config.from_dict(config or {})
         self._progress = progress or (lambda stage, done, total: None)
+        self._kept = Kept(self.config.cache)
 
+    @audited_as("analyze")
     def analyze_incident(
         self,
         incident: str | Path | Recording,
@@ -65,6 +85,10 @@ class RCAPipeline:
         donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None = None,
         model_factory: str | None = None,
         output: str | Path | None = None,
+        html: str | Path | bool = False,
+        overwrite: bool = True,
+        staged: Path | None = None,
+        run: str | None = None,
         strict: bool = False,
     ) -> AnalysisResult:
         """Finds the cause of one incident and writes the result.
@@ -79,32 +103,81 @@ class RCAPipeline:
             donor_values: activations to write, by site: a safetensors file or arrays (docs/fix-sets.md).
             model_factory: "package.module:function" that builds models from their source.
             output: where the JSON goes; by default `output_dir/<bundle id>.json`.
+            html: where the report goes; True for beside the JSON, False for none.
+            overwrite: replace the output of an earlier analysis.
+            staged: where it is written instead, by a caller who moves it to `output` when all is done.
+            run: names this analysis in the results ledger, which has it once however often it is begun.
             strict: refuse a model whose weights differ from those recorded.
 
         Raises:
-            UsageError: a donor without a model, or several; an output that is a directory or inside the bundle.
+            UsageError: a donor without a model, or several; an output that is a directory, inside the bundle, or there
+                and not to be replaced.
             InputRefused: a named subclass says which input cannot be used.
             StorageError: the result could not be written.
         """
+        with bookkeeping.entered(self.config, incident, run) as book:
+            return self._analyze(
+                book,
+                incident,
+                baseline,
+                model,
+                donor_model=donor_model,
+                contrast=contrast,
+                donor_values=donor_values,
+                model_factory=model_factory,
+                output=output,
+                html=html,
+                overwrite=overwrite,
+                staged=staged,
+                strict=strict,
+            )
+
+    def _analyze(
+        self,
+        book: bookkeeping.Book,
+        incident: str | Path | Recording,
+        baseline: Any,
+        model: Any,
+        *,
+        donor_model: Any,
+        contrast: str | Path | Recording | None,
+        donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None,
+        model_factory: str | None,
+        output: str | Path | None,
+        html: str | Path | bool,
+        overwrite: bool,
+        staged: Path | None,
+        strict: bool,
+    ) -> AnalysisResult:
         started = time.perf_counter()
         if model is None and _is_module(baseline):
             baseline, model = None, baseline
-        recording = sources.open_recording(incident)
+        recording = sources.open_recording(incident, self.config)
+        book.opened(recording)
         _require_incident(recording)
-        path = sources.output_path(output, recording, self.config)
-        benign = sources.open_baseline(baseline, self.config)
+        path, page = sources.output_paths(output, html, recording, self.config, overwrite=overwrite)
+        bundle = recording.bundle_id
+        with timed("baseline", bundle):
+            benign = sources.open_baseline(baseline, self.config, self._kept.baseline)
         warnings: list[str] = []
-        forensics = self._forensics(recording, benign.baseline)
-        opened = self._open_model(recording, model, model_factory, warnings, strict=strict)
+        with timed("forensics", bundle):
+            forensics = self._forensics(recording, benign.baseline)
+        with timed("model", bundle):
+            opened = self._open_model(recording, model, model_factory, warnings, strict=strict)
         donor = None
         causal = None
         if opened is not None:
-            donor = sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
-            other = sources.open_recording(contrast) if contrast else None
+            with timed("donor", bundle):
+                donor = (
+                    sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
+                )
+            other = sources.open_recording(contrast, self.config) if contrast else None
             values = sources.open_donor_values(donor_values)
-            causal = self._search(opened, recording, benign, donor, other, values, forensics)
+            with timed("search", bundle):
+                causal = self._search(opened, recording, benign, donor, other, values, forensics)
         elif donor_model is not None or contrast is not None or donor_values is not None:
             raise UsageError("a donor without a model to repair", cure="Pass --model as well")
+        bookkeeping.about(baseline=benign.baseline, model=opened, donor=donor)
         result = AnalysisResult(
             bundle_id=recording.bundle_id,
             verdict=_verdict(forensics, causal),
@@ -127,9 +200,15 @@ class RCAPipeline:
             warnings=(*forensics.warnings, *warnings, *(causal.warnings if causal else ())),
             export_path=str(path),
         )
-        report.write_json(result, path)
+        written = None if page is None else report.render_html(result)  # before anything is written: both or nothing
+        with book.entering(result, staged or path):
+            report.write_json(result, staged or path, overwrite=overwrite)
+            if page is not None and written is not None:
+                write_protected(page, written, role=report.REPORT_ROLE, overwrite=overwrite)
+        log_time("analysis", bundle, time.perf_counter() - started, result.verdict)
         return result
 
+    @audited_as("triage")
     def triage(
         self,
         directory: str | Path,
@@ -139,6 +218,8 @@ class RCAPipeline:
         workers: int | None = 1,
     ) -> list[TriageEntry]:
         """Ranks the bundles of a directory, most urgent first; a broken bundle is an entry with its error, last.
+
+        Entries with one signature have one group number; `triage.groups_of` sums the groups up.
 
         Args:
             directory: bundles, or a single one.
@@ -151,18 +232,85 @@ class RCAPipeline:
             UsageError: workers below 1.
             InputRefused: no bundle is there, or the baseline cannot be used.
         """
-        paths = find_bundles(directory)
+        if not self.config.modules.cf.enabled:
+            cure = "Enable it, or sort the directory by other means"
+            raise ConfigError("triage ranks by forensics, which is switched off", where="modules.cf.enabled", cure=cure)
+        paths = find_bundles(sources.find_bundle(directory, self.config))
         workers = suitable_workers(len(paths)) if workers is None else workers
         if workers < 1:
             raise UsageError(f"workers is {workers}", cure="Give 1 or more, or None")
-        fitted = sources.open_baseline(baseline, self.config).baseline
+        fitted = sources.open_baseline(baseline, self.config, self._kept.baseline).baseline
+        bookkeeping.about(baseline=fitted)
         entries: list[TriageEntry] = []
         self._progress("triage", 0, len(paths))
-        for entry in triage_bundles(paths, fitted, self.config.modules.cf, workers):
-            entries.append(entry)
-            self._progress("triage", len(entries), len(paths))
-        return sorted(entries, key=lambda entry: _triage_key(entry, sort_by))
+        with timed("triage"):
+            for entry in triage_bundles(paths, fitted, self.config.modules.cf, workers):
+                entries.append(entry)
+                self._progress("triage", len(entries), len(paths))
+        return numbered(sorted(entries, key=lambda entry: _triage_key(entry, sort_by)))
 
+    @audited_as("batch")
+    def batch(
+        self,
+        directory: str | Path,
+        baseline: str | Path | None = None,
+        model: str | Path | None = None,
+        *,
+        output: str | Path,
+        donor_model: str | Path | None = None,
+        model_factory: str | None = None,
+        workers: int | None = None,
+        resume: bool = False,
+        force: bool = False,
+        retry: bool = False,
+        html: bool = True,
+        strict: bool = False,
+    ) -> BatchSummary:
+        """Analyses every incident of a directory in worker processes; see docs/batch.md.
+
+        Workers are spawned, so a script must guard its own start with `if __name__ == "__main__"`.
+
+        Args:
+            directory: bundles, or a single one; benign recordings among them are passed over.
+            baseline, model, donor_model, model_factory, strict: as for `analyze_incident`, as paths or names.
+            output: a directory for the ledger, one result an incident and the summary.
+            workers: processes; None for as many as suit the machine.
+            resume: go on with the batch that is there, if there is one.
+            force: forget the batch that is there, and its results.
+            retry: with `resume`, also bundles that were refused or poisoned before.
+            html: write a page beside each JSON.
+
+        Raises:
+            UsageError: a batch is there and neither `resume` nor `force`, or it was started with other settings.
+            InputRefused: no bundle is there, the baseline or a model cannot be used, the ledger is damaged.
+            WorkerError: workers end before they can start.
+            StorageError: disk full, no permission; what is done stays done, and `resume` goes on.
+        """
+        from model_forensics.batch import run_batch  # noqa: PLC0415
+        from model_forensics.commission import Commission  # noqa: PLC0415  (it needs this module)
+
+        commission = Commission(
+            config=self.config,
+            directory=Path(directory),
+            baseline=None if baseline is None else Path(baseline),
+            model=None if model is None else str(model),
+            donor_model=None if donor_model is None else str(donor_model),
+            model_factory=model_factory,
+            workers=workers,
+            html=html,
+            strict=strict,
+        )
+        return run_batch(
+            commission.directory,
+            Path(output),
+            commission.prepare,
+            resume=resume,
+            force=force,
+            retry=retry,
+            progress=self._progress,
+        )
+
+    @audited_as("build-baseline")
     def build_baseline(
         self, places: str | Path | Sequence[str | Path], output: str | Path, *, overwrite: bool = False
     ) -> Baseline:
@@ -183,10 +331,13 @@ class RCAPipeline:
         listed = [Path(place) for place in ([places] if isinstance(places, str | Path) else places)]
         parts, recordings = sources.open_benign(listed)
         sources.check_baseline_output(Path(output), listed, recordings, overwrite=overwrite)
-        baseline = cf.Baseline.combine(parts, recordings, self.config.modules.cf)
+        with timed("baseline"):
+            baseline = cf.Baseline.combine(parts, recordings, self.config.modules.cf)
         baseline.save(Path(output), overwrite=overwrite)
+        bookkeeping.about(baseline=baseline, benign=recordings)
         return baseline
 
+    @audited_as("validate-fix")
     def validate_fix(
         self,
         result: AnalysisResult | str | Path,
@@ -198,23 +349,34 @@ class RCAPipeline:
         contrast: str | Path | Recording | None = None,
         donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None = None,
         model_factory: str | None = None,
+        workaround: int | None = None,
+        export_hook: str | Path | None = None,
+        export_weights: str | Path | None = None,
+        overwrite: bool = False,
     ) -> Validation:
         """Runs a result's proof again, with its configuration. Bundles and donor default to the paths in the result.
 
+        Args:
+            workaround: run that one of the result's workarounds, the first is 1, in place of its fix set.
+            export_hook: if the proof holds, write the set there as a Python file that needs torch alone.
+            export_weights: if the proof holds, write the model there with the set as part of its weights.
+            overwrite: replace exports that are there.
+
         Raises:
-            ResultsError: the result has no fix set, or the incident is not the one it is about.
+            ResultsError: the result has no such set, or the incident is not the one it is about.
             ConfigError: the configuration in the result is not one of this release.
+            UsageError: an export would replace something.
         """
         from model_forensics import cca  # noqa: PLC0415  (torch loads late)
 
         loaded = result if isinstance(result, AnalysisResult) else report.read_json_result(Path(result))
-        where = None if isinstance(result, AnalysisResult) else result
-        if loaded.fix_set is None:
-            raise ResultsError("this result has no fix set", where=where, cure="Validate a result that found one")
+        where = None if isinstance(result, AnalysisResult) else Path(result)
+        fix = _chosen(loaded, workaround, where)
+        places = deployment.Places.of(export_hook, export_weights, overwrite=overwrite)
         environment = loaded.environment
         if incident is None and environment.incident_path is None:
             raise ResultsError("the result does not say where its incident is", where=where, cure="Pass --incident")
-        recording = sources.open_recording(incident or str(environment.incident_path))
+        recording = sources.open_recording(incident or str(environment.incident_path), self.config)
         if recording.bundle_id != loaded.bundle_id:
             raise ResultsError(
                 f"the result is about bundle {loaded.bundle_id}, not {recording.bundle_id}",
@@ -226,26 +388,36 @@ class RCAPipeline:
         modules = Config.from_dict(environment.configuration, where).modules
         config = self.config.model_copy(update={"modules": modules})
         benign = sources.open_baseline(baseline or environment.baseline_path, config)
-        contrast = contrast or _donor_source(loaded.fix_set, "contrast")
-        donor_values = donor_values or _donor_source(loaded.fix_set, "given")
-        measured = cca.validate_fix(
-            sources.open_model(model, factory=factory, config=self.config),
-            recording,
-            loaded.fix_set,
-            benign=benign.recordings,
-            donor_model=sources.open_model(donor_source, factory=factory, config=self.config) if donor_source else None,
-            contrast=sources.open_recording(contrast) if contrast else None,
-            donor_values=sources.open_donor_values(donor_values),
-            config=modules.cca,
-            rescore=_rescorer(recording, benign.baseline, modules.cf),
-            seed=environment.seed,
-        )
-        return _compare(loaded.fix_set, measured)
+        contrast = contrast or _donor_source(fix, "contrast")
+        donor_values = donor_values or _donor_source(fix, "given")
+        opened = sources.open_model(model, factory=factory, config=self.config)
+        bookkeeping.about(incident=recording, baseline=benign.baseline, model=opened, result=where)
+        healthy: deployment.Healthy = {
+            "benign": benign.recordings,
+            "donor_model": sources.open_model(donor_source, factory=factory, config=self.config)
+            if donor_source
+            else None,
+            "contrast": sources.open_recording(contrast, self.config) if contrast else None,
+            "donor_values": sources.open_donor_values(donor_values),
+        }
+        rescore = _rescorer(recording, benign.baseline, modules.cf)
+        with timed("validate", recording.bundle_id), cca.memory_limit(self.config.streaming.stated_max_memory):
+            measured = cca.validate_fix(
+                opened, recording, fix, **healthy, config=modules.cca, rescore=rescore, seed=environment.seed
+            )
+        validation = _compare(fix, measured)
+        if not validation.holds or not places.any():
+            return validation
+        with timed("export", recording.bundle_id):
+            exports = places.export(opened, recording, validation, healthy, modules.cca)
+        return validation.model_copy(update={"exports": exports})
 
     # --- stages -----------------------------------------------------------------------------------
 
     def _forensics(self, recording: Recording, baseline: Baseline | None) -> ForensicsResult:
-        return cf.analyze(
+        if not self.config.modules.cf.enabled:
+            return _NO_FORENSICS
+        return self._kept.forensics(
             recording,
             baseline,
             self.config.modules.cf,
@@ -281,20 +453,21 @@ class RCAPipeline:
     ) -> CausalResult:
         from model_forensics import cca  # noqa: PLC0415  (torch loads late)
 
-        return cca.find_fix_set(
-            model,
-            recording,
-            config=self.config.modules.cca,
-            benign=benign.recordings,
-            donor_model=donor,
-            contrast=contrast,
-            donor_values=values,
-            ranking=ranking(forensics),
-            rescore=_rescorer(recording, benign.baseline, self.config.modules.cf),
-            seed=self.config.seed,
-            timeout_seconds=60 * self.config.timeout_minutes,
-            progress=self._progress,
-        )
+        with cca.memory_limit(self.config.streaming.stated_max_memory):
+            return cca.find_fix_set(
+                model,
+                recording,
+                config=self.config.modules.cca,
+                benign=benign.recordings,
+                donor_model=donor,
+                contrast=contrast,
+                donor_values=values,
+                ranking=ranking(forensics),
+                rescore=_rescorer(recording, benign.baseline, self.config.modules.cf),
+                seed=self.config.seed,
+                timeout_seconds=60 * self.config.timeout_minutes,
+                progress=self._progress,
+            )
 
 
 def confidence(causal: CausalResult | None) -> float | None:
@@ -342,6 +515,27 @@ def _layer_of(site: str) -> int | None:
     return int(head[1:]) if head[:1] == "L" and head[1:].isdigit() else None
 
 
+def _chosen(result: AnalysisResult, workaround: int | None, where: object) -> FixSet:
+    """The result's fix set, or the workaround of this number.
+
+    Raises:
+        ResultsError: it has none.
+    """
+    place = None if where is None else str(where)
+    if workaround is not None:
+        count = len(result.workarounds)
+        if not 1 <= workaround <= count:
+            raise ResultsError(
+                f"this result has {count} workarounds, and number {workaround} is asked for",
+                where=place,
+                cure="'model-forensics report' lists them; the first is 1",
+            )
+        return result.workarounds[workaround - 1]
+    if result.fix_set is None:
+        raise ResultsError("this result has no fix set", where=place, cure="Validate a result that found one")
+    return result.fix_set
+
+
 def _donor_source(fix: FixSet, kind: DonorKind) -> str | None:
     """Where the donor of this kind was; "memory" is no place to look at."""
     donors = [one.donor for one in fix.interventions if one.donor is not None and one.donor.kind == kind]
@@ -363,7 +557,7 @@ def _compare(recorded: FixSet, measured: FixSet) -> Validation:
 
 def _rescorer(recording: Recording, baseline: Baseline | None, config: ForensicsConfig) -> Rescore | None:
     """Forensics as a callable for the search: which sites of which repaired run are anomalous?"""
-    if baseline is None:
+    if baseline is None or not config.enabled:
         return None
     if "arithmetic" in config.compression_methods:  # zlib and gzip would cost most of the time and see the least
         config = config.model_copy(update={"compression_methods": ("arithmetic",)})

@@ -7,22 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_forensics.bundle import Shelf, load_bundle, load_bundles
-from model_forensics.cf import Baseline, fit_baseline, missing_sources
-from model_forensics.errors import BaselineError, BundleError, ModelError, StorageError, UsageError, WeightsMismatch
+from model_forensics import diff, report
+from model_forensics.bundle import Shelf, is_bundle, load_bundle, load_bundles
+from model_forensics.cf import Baseline, fit_baseline, is_baseline, missing_sources
+from model_forensics.errors import (
+    BaselineError,
+    BundleError,
+    EncryptionError,
+    ModelError,
+    StorageError,
+    UsageError,
+    WeightsMismatch,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from model_forensics.cca import GivenValues
     from model_forensics.cf import Source
-    from model_forensics.config import Config
+    from model_forensics.config import Config, ForensicsConfig
     from model_forensics.models import Model
-    from model_forensics.types import Recording
-
-BASELINE_FILE = "baseline.json"
+    from model_forensics.types import Comparison, Recording
 
 
 @dataclass(frozen=True)
@@ -34,19 +41,36 @@ class BenignSource:
     path: Path | None
 
 
-def open_recording(source: str | Path | Recording) -> Recording:
+def open_recording(source: str | Path | Recording, config: Config) -> Recording:
     """A bundle by path, or the recording itself."""
-    return load_bundle(source) if isinstance(source, str | Path) else source
+    return load_bundle(find_bundle(source, config)) if isinstance(source, str | Path) else source
+
+
+def find_bundle(source: str | Path, config: Config) -> Path:
+    """The path itself, or that below `bundle_dir` where it leads to nothing from here and to something from there."""
+    path = Path(source)
+    stored = config.bundle_dir / path
+    return stored if not path.is_absolute() and not path.exists() and stored.exists() else path
 
 
 def open_baseline(
-    source: str | Path | Baseline | Recording | Sequence[Recording] | None, config: Config
+    source: str | Path | Baseline | BenignSource | Recording | Sequence[Recording] | None,
+    config: Config,
+    fit: Callable[[Sequence[Recording], ForensicsConfig], Baseline] = fit_baseline,
 ) -> BenignSource:
     """A fitted baseline, a benign bundle, a directory of them, or recordings; without one, the configured directory.
+    What was opened before is taken as it is.
+
+    Args:
+        source: any of these, or its path.
+        config: of the analysis.
+        fit: gives the baseline of recordings.
 
     Raises:
         BaselineError: nothing benign is there.
     """
+    if isinstance(source, BenignSource):
+        return source
     if source is None:
         source = config.baseline_dir
     if source is None:
@@ -55,12 +79,12 @@ def open_baseline(
         return BenignSource(source, (), None)
     path = Path(source) if isinstance(source, str | Path) else None
     if path is not None:
-        if (path / BASELINE_FILE).is_file():
+        if is_baseline(path):
             return BenignSource(Baseline.load(path), (), path)
         recordings: tuple[Recording, ...] = tuple(load_bundles(path))
     else:
         recordings = tuple(source) if isinstance(source, list | tuple) else (source,)  # type: ignore[assignment]
-    return BenignSource(fit_baseline(benign_only(recordings, path), config.modules.cf), recordings, path)
+    return BenignSource(fit(benign_only(recordings, path), config.modules.cf), recordings, path)
 
 
 def open_benign(places: Sequence[Path]) -> tuple[list[Baseline], list[Recording]]:
@@ -78,7 +102,7 @@ def open_benign(places: Sequence[Path]) -> tuple[list[Baseline], list[Recording]
     parts: list[Baseline] = []
     recordings: list[Recording] = []
     for place in places:
-        if (place / BASELINE_FILE).is_file():
+        if is_baseline(place):
             parts.append(Baseline.load(place))
         else:
             recordings += benign_only(shelf.add(place), place)
@@ -96,8 +120,8 @@ def _open_source(source: Source, shelf: Shelf) -> Recording:
     problems = []
     for place in map(Path, source.places):
         try:
-            (recording,) = shelf.add(place) if (place / "manifest.json").exists() else [None]
-        except BundleError as problem:
+            (recording,) = shelf.add(place) if is_bundle(place) else [None]
+        except (BundleError, EncryptionError) as problem:
             problems.append(str(problem))
             continue
         if recording is not None and recording.content_digest == source.content_digest:
@@ -173,21 +197,27 @@ def open_recorded_model(recording: Recording, config: Config) -> tuple[Model | N
 
     A bundle names a model; only a local directory or what is in the local hub cache is loaded, and never code.
     """
-    reference = recording.model
-    if reference is None or reference.source is None:
+    source = None if recording.model is None else recording.model.source
+    place = recorded_place(recording)
+    if source is None or place is None:
         return None, "the bundle names no model source; pass --model to search for a fix"
-    source = reference.source
-    directory = Path(source)
-    if not directory.is_absolute() and recording.path is not None:
-        directory = recording.path / directory
     from model_forensics.models import load_model  # noqa: PLC0415  (torch loads late)
 
     try:
-        if directory.is_dir():
-            return load_model(directory.resolve(), device=config.device), None
-        return load_model(source, device=config.device, local_files_only=True), None
+        return load_model(place, device=config.device, local_files_only=not Path(place).is_dir()), None
     except ModelError as error:
         return None, f"the bundle's model '{source}' could not be loaded, so no fix was searched: {error}"
+
+
+def recorded_place(recording: Recording) -> str | None:
+    """Where the model is that a bundle names: the full path of a directory, else the name itself; None without one."""
+    source = None if recording.model is None else recording.model.source
+    if source is None:
+        return None
+    directory = Path(source)
+    if not directory.is_absolute() and recording.path is not None:
+        directory = recording.path / directory
+    return str(directory.resolve()) if directory.is_dir() else source
 
 
 def weights_warning(recording: Recording, model: Model, *, strict: bool) -> str | None:
@@ -206,29 +236,39 @@ def weights_warning(recording: Recording, model: Model, *, strict: bool) -> str 
     return what
 
 
-def output_path(output: str | Path | None, recording: Recording, config: Config) -> Path:
-    """Where the JSON goes; refused before the work when it could not be written there after it.
+def output_paths(
+    output: str | Path | None, html: str | Path | bool, recording: Recording, config: Config, *, overwrite: bool
+) -> tuple[Path, Path | None]:
+    """Where the JSON and the HTML go; refused before the work when they could not be written there after it.
 
     Raises:
-        UsageError: a directory, or a place inside the bundle, whose files are exactly those that its manifest lists.
-        StorageError: the directory cannot be written to.
+        UsageError: something is there and may not be replaced, both are one file, or a place is inside the bundle,
+            whose files are exactly those that its manifest lists.
+        StorageError: a directory cannot be written to.
     """
     path = Path(output) if output is not None else config.output_dir / f"{recording.bundle_id}.json"
-    if recording.path is not None and path.resolve().is_relative_to(recording.path.resolve()):
-        raise UsageError("is inside the incident bundle", where=path, cure="Choose a place outside of it")
-    check_writable(path)
-    return path
+    page = None if html is False else path.with_suffix(".html") if html is True else Path(html)
+    if page is not None and page.resolve() == path.resolve():
+        cure = "Give the JSON another ending than .html, or name another file for the report"
+        raise UsageError("both the JSON and the HTML would go here", where=page, cure=cure)
+    for place in (path, *([] if page is None else [page])):
+        if recording.path is not None and place.resolve().is_relative_to(recording.path.resolve()):
+            raise UsageError("is inside the incident bundle", where=place, cure="Choose a place outside of it")
+        check_writable(place, overwrite=overwrite)
+    return path, page
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *, overwrite: bool = True) -> None:
     """Whether a file can be made here, as far as can be told without making it.
 
     Raises:
-        UsageError: a directory is there.
+        UsageError: a directory is there, or a file that may not be replaced.
         StorageError: what should be its directory is a file, or may not be written to.
     """
     if path.is_dir():
         raise UsageError("a directory", where=path, cure="Give the name of a file")
+    if not overwrite and os.path.lexists(path):
+        raise UsageError("is there already", where=path, cure="Choose another name, or replace it with --force")
     parent = path.absolute().parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
@@ -238,3 +278,21 @@ def check_writable(path: Path) -> None:
         raise StorageError(
             f"writing to {parent} is not permitted", where=path, cure="Change its permissions, or choose another one"
         )
+
+
+def compare(left: Path, right: Path) -> Comparison:
+    """What differs between two bundles or between two results files.
+
+    Raises:
+        UsageError: one is a bundle and the other a results file.
+        InputRefused: one of them cannot be read.
+    """
+    names = (str(left), str(right))
+    if left.is_dir() != right.is_dir():
+        bundle, results = (left, right) if left.is_dir() else (right, left)
+        raise UsageError(
+            f"{bundle} is a bundle and {results} a results file", cure="Give two bundles, or two results files"
+        )
+    if left.is_dir():
+        return diff.compare_recordings(load_bundle(left), load_bundle(right), names)
+    return diff.compare_results(report.read_json_result(left), report.read_json_result(right), names)

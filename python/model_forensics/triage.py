@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +14,9 @@ from model_forensics import cf, ops
 from model_forensics.bundle import load_bundle
 from model_forensics.environment import summarise_recording
 from model_forensics.errors import BackendUnavailable, InputRefused
-from model_forensics.types import ForensicsResult, TriageEntry
+from model_forensics.processes import one_thread_each, processors
+from model_forensics.signatures import signature_of
+from model_forensics.types import ForensicsResult, TriageEntry, TriageGroup
 
 if TYPE_CHECKING:
     from model_forensics.cf import Baseline
@@ -23,15 +24,13 @@ if TYPE_CHECKING:
 
 BUNDLES_A_WORKER = 64  # a process takes about a second to start; fewer bundles than these would be done meanwhile
 BUNDLES_A_MESSAGE = 4
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 _in_this_process: Callable[[Path], TriageEntry] | None = None
 
 
 def suitable_workers(bundles: int) -> int:
     """Processes that are worth starting for so many bundles, at most one for each processor."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(processors, bundles // BUNDLES_A_WORKER))
+    return max(1, min(processors(), bundles // BUNDLES_A_WORKER))
 
 
 def triage_bundles(
@@ -47,7 +46,7 @@ def triage_bundles(
         return
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(baseline, config)) as pool:
-        with _one_blas_thread():
+        with one_thread_each():
             entries = pool.map(_triage_here, paths, chunksize=BUNDLES_A_MESSAGE)  # starts the processes
         yield from entries
 
@@ -75,6 +74,38 @@ def triage_bundle(path: Path, baseline: Baseline | None, config: ForensicsConfig
         strongest=found.strongest.site if found.strongest else (ranked[0] if ranked else None),
         onset=found.onset.site if found.onset else None,
         anomalous_sites=sum(metric.is_anomalous for metric in found.metrics),
+        signature=signature_of(found.metrics, found.onset),
+    )
+
+
+def numbered(entries: Sequence[TriageEntry]) -> list[TriageEntry]:
+    """Ranked entries with the numbers of their groups: those with one signature, counted from 1 as they come."""
+    numbers: dict[str | None, int] = {}
+    return [
+        entry
+        if entry.error is not None
+        else entry.model_copy(update={"group": numbers.setdefault(entry.signature, len(numbers) + 1)})
+        for entry in entries
+    ]
+
+
+def groups_of(entries: Iterable[TriageEntry]) -> list[TriageGroup]:
+    """The groups of numbered entries, in the order of their first ones."""
+    members: dict[int, list[TriageEntry]] = {}
+    for entry in entries:
+        if entry.group is not None:
+            members.setdefault(entry.group, []).append(entry)
+    return [_group(number, listed) for number, listed in members.items()]
+
+
+def _group(number: int, members: Sequence[TriageEntry]) -> TriageGroup:
+    scores = [entry.anomaly_score for entry in members if entry.anomaly_score is not None]
+    return TriageGroup(
+        number=number,
+        signature=members[0].signature,
+        count=len(members),
+        representative=members[0].path,
+        anomaly_score=(min(scores), max(scores)) if scores else None,
     )
 
 
@@ -82,25 +113,6 @@ def ranking(forensics: ForensicsResult) -> list[str]:
     """Judged sites, the most suspicious first; ties by execution order."""
     judged = [metric for metric in forensics.metrics if metric.rank_score is not None]
     return [metric.site for metric in sorted(judged, key=lambda metric: -(metric.rank_score or 0.0))]
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Processes that are started meanwhile multiply matrices on one thread.
-
-    The threads of a BLAS wait busily for one another, and take the processors from the other workers. It reads its
-    variable when NumPy is loaded, so the workers themselves could not set it any more.
-    """
-    before = {name: os.environ.get(name) for name in BLAS_THREADS}
-    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _start_worker(baseline: Baseline | None, config: ForensicsConfig) -> None:

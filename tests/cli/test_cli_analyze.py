@@ -84,7 +84,7 @@ def test_forensics_only_locates_and_searches_nothing(run, data, fitted, tmp_path
     assert document["evidence"] == {"replay": None, "search": None, "best_effect": None, "onset_agrees": None}
     assert names(tmp_path) == {"r.json", "page.html"}
     assert (tmp_path / "page.html").read_text().lstrip().lower().startswith("<!doctype html>")
-    found = run(*arguments, "--output", tmp_path / "r.json", "--exit-code")
+    found = run(*arguments, "--output", tmp_path / "r.json", "--exit-code", "--force")
     assert found.exit_code == 1
 
 
@@ -117,7 +117,7 @@ def test_a_failure_that_does_not_fail_is_a_verdict(run, data, tmp_path):
 def test_default_place_of_the_results(run, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("analyze", data / "incident", "--forensics-only").exit_code == 0
-    assert names(tmp_path / "analysis_results") == {"incident.json", "incident.html"}
+    assert names(tmp_path / "analysis_results") == {"incident.json", "incident.html", "ledger.sqlite"}
 
 
 @pytest.mark.parametrize(

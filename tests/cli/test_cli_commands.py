@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import signal
@@ -34,8 +35,12 @@ def bundles(case, edit_manifest):
     return directory
 
 
+def entries(done) -> list[dict]:
+    return json.loads(done.stdout)["entries"]
+
+
 def order(done) -> list[str]:
-    return [Path(entry["path"]).name for entry in json.loads(done.stdout)]
+    return [Path(entry["path"]).name for entry in entries(done)]
 
 
 def test_triage_sorts_by_each_key(run, bundles, fitted):
@@ -43,25 +48,53 @@ def test_triage_sorts_by_each_key(run, bundles, fitted):
     by_anomaly = run(*arguments, "anomaly")
     assert by_anomaly.exit_code == 0, by_anomaly.output
     assert order(by_anomaly)[-1] == "a"
-    scores = [entry["anomaly_score"] for entry in json.loads(by_anomaly.stdout)]
+    scores = [entry["anomaly_score"] for entry in entries(by_anomaly)]
     assert scores == sorted(scores, reverse=True)
     assert order(run(*arguments, "size"))[0] == "a"
     assert order(run(*arguments, "date")) == ["c", "a", "b"]
-    assert len(order(run(*arguments, "date", "--top", "1"))) == 1
+    flat = json.loads(run(*arguments, "date", "--top", "1", "--no-groups").stdout)
+    assert [Path(entry["path"]).name for entry in flat] == ["c"]
     assert run(*arguments, "name").exit_code == 2
 
 
 def test_triage_table(run, bundles):
-    done = run("triage", bundles, "--sort-by", "date", "--top", "2")
+    done = run("triage", bundles, "--sort-by", "date", "--top", "2", "--no-groups")
     assert done.exit_code == 0
     rows = [line.split()[:2] for line in done.stdout.splitlines()[1:]]
     assert rows == [["1", "c"], ["2", "a"]]
 
 
+def test_triage_shows_groups(run, bundles, fitted):
+    (bundles / "broken").mkdir()
+    (bundles / "broken" / "manifest.json").touch()
+    arguments = ["triage", bundles, "--baseline", fitted]
+    table = run(*arguments)
+    rows = [line.split() for line in table.stdout.splitlines()[1:]]
+    assert [(row[0], row[1], row[-1]) for row in rows] == [("1", "2", "b"), ("2", "1", "a")]
+    found = json.loads(run(*arguments, "--format", "json").stdout)
+    assert [(group["count"], group["signature"]) for group in found["groups"]] == [(2, "L2.mlp"), (1, None)]
+    assert [entry["group"] for entry in found["entries"]] == [1, 1, 2, None]
+    first = json.loads(run(*arguments, "--format", "json", "--top", "1").stdout)
+    assert [entry["group"] for entry in first["entries"]] == [1, 1, None]
+
+
+def test_triage_csv(run, bundles, fitted):
+    shutil.move(bundles / "b", bundles / 'b, "ä"')
+    (bundles / "a" / "manifest.json").unlink()
+    done = run("triage", bundles, "--baseline", fitted, "--format", "csv")
+    assert done.exit_code == 4
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert {Path(row["path"]).name for row in rows} == {"a", 'b, "ä"', "c"}
+    assert [row["group"] for row in rows] == ["1", "1", ""]
+    assert rows[0]["signature"] == "L2.mlp"
+    assert rows[2]["anomaly_score"] == ""
+    assert "manifest.json is missing" in rows[2]["error"]
+
+
 def test_triage_lists_broken_and_foreign_bundles(run, bundles, fitted, edit_manifest):
     (bundles / "a" / "manifest.json").unlink()
     edit_manifest(bundles / "c", lambda manifest: manifest["model"].update(architecture="Other"))
-    done = run("triage", bundles, "--baseline", fitted, "--top", "1")
+    done = run("triage", bundles, "--baseline", fitted, "--top", "1", "--no-groups")
     assert done.exit_code == 4
     assert done.stdout.splitlines()[1].split()[1] == "b"
     for name in ("a", "c"):

@@ -35,7 +35,7 @@ def test_build_baseline_triage_analyze(tmp_path: Path) -> None:
         main, ["triage", str(incidents), "--baseline", str(tmp_path / "baseline"), "--format", "json", "--quiet"]
     )
     assert ranked.exit_code == 0, ranked.output
-    entries = json.loads(ranked.stdout)
+    entries = json.loads(ranked.stdout)["entries"]
     assert len(entries) == 18
     scores = [entry["anomaly_score"] for entry in entries]
     assert scores == sorted(scores, reverse=True)

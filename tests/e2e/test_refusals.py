@@ -181,7 +181,7 @@ def test_triage_lists_what_it_refuses(case: Path) -> None:
     flip_a_byte(case / "benign")
     result = run("triage", case, "--format", "json")
     assert result.exit_code == 4, result.output
-    entries = json.loads(result.stdout)
+    entries = json.loads(result.stdout)["entries"]
     assert [entry["error"] is None for entry in entries] == [True, False]
     assert str(case / "benign") in result.stderr
 

@@ -24,7 +24,19 @@ from model_forensics.bundle.schema import (
 )
 from model_forensics.bundle.spool import Spool
 from model_forensics.errors import UsageError
-from model_forensics.files import TAGS, TensorSource, dump_json, sha256_file, storage_errors, write_safetensors_sources
+from model_forensics.files import (
+    TAGS,
+    EncryptionKey,
+    Seal,
+    Storage,
+    TensorSource,
+    create_file,
+    dump_json,
+    open_content,
+    sha256_file,
+    storage_errors,
+    write_safetensors_sources,
+)
 from model_forensics.types import Sample
 
 SHARD_BYTES = 1 << 30
@@ -67,7 +79,7 @@ class Call:
 
 
 def assemble(
-    directory: Path,
+    storage: Storage,
     spool: Spool,
     samples: Sequence[Sample],
     calls: Sequence[Call],
@@ -76,12 +88,13 @@ def assemble(
     codec: Codec,
 ) -> dict[str, Any]:
     """Write every file but the manifest; returns the manifest's sites, samples, calls, token_offsets and files."""
-    files = _Files(directory, codec)
-    lines = b"".join(dump_json(sample.model_dump(mode="json"), indent=None) for sample in samples)
-    with storage_errors(directory / SAMPLES):
-        (directory / SAMPLES).write_bytes(lines)
-        (directory / ACTIVATIONS).mkdir()
-    files.enter(SAMPLES)
+    files = _Files(storage, codec)
+    with create_file(storage.path(SAMPLES), storage.seal(SAMPLES)) as out:
+        for sample in samples:
+            out.write(dump_json(sample.model_dump(mode="json"), indent=None))
+    files.enter(SAMPLES, storage.path(SAMPLES), storage.seal(SAMPLES))
+    with storage_errors(storage.root / ACTIVATIONS):
+        (storage.root / ACTIVATIONS).mkdir()
     files.write(INPUTS, [source for call in calls for source in call.sources(spool)])
     files.write(OUTPUTS, _output_sources(spool, outputs, len(samples)))
     entries = _write_offsets(files, samples, sites)
@@ -100,24 +113,29 @@ def assemble(
 
 
 class _Files:
-    """Writes tensor files as the codec stores them, and notes the size and digest of their content."""
+    """Writes tensor files as codec and encryption store them, and notes the size and digest of their content."""
 
-    def __init__(self, directory: Path, codec: Codec) -> None:
+    def __init__(self, storage: Storage, codec: Codec) -> None:
         self.entries: dict[str, dict[str, Any]] = {}
-        self._directory = directory
+        self._storage = storage
         self._codec = codec
+        # What is read again and removed is encrypted as well, with a key that nobody keeps.
+        self._scratch = None if storage.key is None else Seal(EncryptionKey.random(), "scratch")
 
     def write(self, name: str, sources: Sequence[TensorSource]) -> None:
-        plain = self._directory / name
-        write_safetensors_sources(plain, sources)
-        self.enter(name)
-        if self._codec == "arithmetic":
-            encode_file(plain, plain.with_name(plain.name + CODED_SUFFIX))
-            plain.unlink()
+        storage = self._storage
+        if self._codec == "none":
+            write_safetensors_sources(storage.path(name), sources, seal=storage.seal(name))
+            self.enter(name, storage.path(name), storage.seal(name))
+            return
+        plain, coded = storage.root / name, name + CODED_SUFFIX
+        write_safetensors_sources(plain, sources, seal=self._scratch)
+        self.enter(name, plain, self._scratch)
+        encode_file(plain, storage.path(coded), plain_seal=self._scratch, seal=storage.seal(coded))
+        plain.unlink()
 
-    def enter(self, name: str) -> None:
-        path = self._directory / name
-        self.entries[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    def enter(self, name: str, path: Path, seal: Seal | None) -> None:
+        self.entries[name] = {"sha256": sha256_file(path, seal=seal), "bytes": open_content(path, seal).size}
 
 
 def _write_offsets(files: _Files, samples: Sequence[Sample], sites: Sequence[SiteData]) -> list[dict[str, Any]]:

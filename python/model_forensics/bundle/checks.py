@@ -23,7 +23,15 @@ from model_forensics.bundle.schema import (
     SiteEntry,
 )
 from model_forensics.errors import BundleDigestError, BundleFormatError, UnsafeFileError
-from model_forensics.files import SafeTensors, open_regular, open_safetensors, sha256_file
+from model_forensics.files import (
+    SEALED_SUFFIX,
+    SafeTensors,
+    Storage,
+    content_size,
+    open_regular,
+    open_safetensors,
+    sha256_file,
+)
 from model_forensics.types import Sample
 
 Tensors = SafeTensors | CodedTensors
@@ -49,48 +57,56 @@ def check_directory(root: Path) -> set[str]:
         raise BundleFormatError(what, where=root, cure="Give the path of a bundle's directory")
     found: set[str] = set()
     _collect(root, "", found)
-    if MANIFEST not in found:
+    if not found & {MANIFEST, MANIFEST + SEALED_SUFFIX}:
         raise BundleFormatError(f"{MANIFEST} is missing", where=root, cure="Give the path of a bundle's directory")
     return found
 
 
-def check_listed(root: Path, found: set[str], manifest: Manifest) -> None:
+def check_listed(storage: Storage, found: set[str], manifest: Manifest) -> None:
     """The files on disk are exactly those that the manifest lists, of the sizes that it lists.
 
     Raises:
-        BundleFormatError: a file too few, too many, or of another size.
+        BundleFormatError: a file too few, too many, or of another size; an encryption other than the files'.
     """
-    stored = {manifest.stored_name(name) for name in manifest.files}
-    for name in sorted(found - stored - {MANIFEST}):
-        raise BundleFormatError("the manifest does not list this file", where=root / name, cure="Remove it")
+    if (manifest.encryption != "none") != (storage.key is not None):
+        what = f"encryption is {manifest.encryption!r}, which is not how this file is stored"
+        raise BundleFormatError(what, where=storage.path(MANIFEST), cure=CURE)
+    stored = {storage.name(manifest.stored_name(name)) for name in manifest.files}
+    for name in sorted(found - stored - {storage.name(MANIFEST)}):
+        raise BundleFormatError("the manifest does not list this file", where=storage.root / name, cure="Remove it")
     for name, entry in manifest.files.items():
-        if manifest.stored_name(name) not in found:
-            raise BundleFormatError("the file is missing", where=root / manifest.stored_name(name), cure=CURE)
+        path = storage.path(manifest.stored_name(name))
+        if storage.name(manifest.stored_name(name)) not in found:
+            raise BundleFormatError("the file is missing", where=path, cure=CURE)
         if manifest.is_coded(name):
             continue  # its content's size is checked when it is opened
-        size = (root / name).lstat().st_size
+        size = path.lstat().st_size if storage.key is None else content_size(path.lstat().st_size)
         if size != entry.bytes:
+            what = "no" if size is None else f"{size:,}"
             raise BundleFormatError(
-                f"{size:,} bytes instead of the {entry.bytes:,} that the manifest lists", where=root / name, cure=CURE
+                f"{what} bytes instead of the {entry.bytes:,} that the manifest lists", where=path, cure=CURE
             )
 
 
-def check_digests(root: Path, manifest: Manifest) -> None:
+def check_digests(storage: Storage, manifest: Manifest) -> None:
     """Raises BundleDigestError where the content differs from the manifest, BundleFormatError where it is damaged."""
     for name, entry in manifest.files.items():
-        path = root / manifest.stored_name(name)
-        digest = open_coded(path, entry.bytes).content_digest() if manifest.is_coded(name) else sha256_file(path)
+        stored = manifest.stored_name(name)
+        path, seal = storage.path(stored), storage.seal(stored)
+        coded = manifest.is_coded(name)
+        digest = open_coded(path, entry.bytes, seal).content_digest() if coded else sha256_file(path, seal=seal)
         if digest != entry.sha256:
             raise BundleDigestError(
                 f"the content's digest is {digest}, the manifest lists {entry.sha256}", where=path, cure=CURE
             )
 
 
-def open_tensors(root: Path, name: str, manifest: Manifest) -> Tensors:
+def open_tensors(storage: Storage, name: str, manifest: Manifest) -> Tensors:
     """Open a tensor file of the manifest, plain or coded. Raises as `open_safetensors` and `open_coded`."""
+    stored = manifest.stored_name(name)
     if manifest.is_coded(name):
-        return open_coded(root / manifest.stored_name(name), manifest.files[name].bytes)
-    return open_safetensors(root / name)
+        return open_coded(storage.path(stored), manifest.files[name].bytes, storage.seal(stored))
+    return open_safetensors(storage.path(stored), seal=storage.seal(stored))
 
 
 def check_samples(samples: tuple[Sample, ...], manifest: Manifest, where: Path) -> None:
@@ -176,20 +192,22 @@ class Offsets:
         BundleFormatError: missing or wrong tables.
     """
 
-    def __init__(self, manifest: Manifest, tensors: Tensors | None, root: Path) -> None:
+    def __init__(self, manifest: Manifest, tensors: Tensors | None, storage: Storage) -> None:
         samples = manifest.samples
         own_rows = [site.rows for site in manifest.sites if site.rows is not None]
         own_entries = [site.entries for site in manifest.sites if site.entries is not None]
         for field, used in (("rows", own_rows), ("entries", own_entries)):
             if sorted(used) != list(range(len(used))):
                 raise BundleFormatError(
-                    f"the sites' {field} must number 0 to {len(used) - 1}, each once", where=root / MANIFEST, cure=CURE
+                    f"the sites' {field} must number 0 to {len(used) - 1}, each once",
+                    where=storage.path(MANIFEST),
+                    cure=CURE,
                 )
         expected = {"rows": bool(own_rows), "present": bool(own_rows), "entries": bool(own_entries)}
         names = {name for name, needed in expected.items() if needed}
         if (tensors is not None) != bool(names) or (tensors is not None and set(tensors.names) != names):
             what = f"must hold exactly {sorted(names)}" if names else "no site needs this file"
-            raise BundleFormatError(what, where=root / OFFSETS, cure=CURE)
+            raise BundleFormatError(what, where=storage.path(OFFSETS), cure=CURE)
         self.shared = np.array(manifest.token_offsets, np.int64)
         self.rows = self.entries = np.zeros((0, samples + 1), np.int64)
         self.present = np.zeros((0, samples), np.bool_)

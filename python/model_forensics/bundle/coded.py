@@ -8,7 +8,6 @@ takes no more memory for it than the section's size, whatever the stored bytes s
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -24,14 +23,14 @@ from model_forensics.errors import BundleFormatError, StreamError
 from model_forensics.files import (
     DTYPES,
     MAX_HEADER_BYTES,
-    FileIdentity,
-    SafeTensors,
+    Content,
+    Seal,
     TensorEntry,
-    file_identity,
-    open_regular,
+    create_file,
+    open_content,
     open_safetensors,
     parse_safetensors_header,
-    storage_errors,
+    read_content,
 )
 
 MAGIC: Final = b"MFTENSR1"
@@ -42,49 +41,47 @@ _INDEX_ITEM: Final = 8
 _MOST_OVERHEAD: Final = 1 << 16  # of a stored section over twice its content; more is not read
 
 
-def encode_file(plain: Path, stored: Path) -> None:
+def encode_file(plain: Path, stored: Path, *, plain_seal: Seal | None = None, seal: Seal | None = None) -> None:
     """Write the coded form of a safetensors file, a section at a time.
+
+    Args:
+        plain: the safetensors file.
+        stored: the file to write.
+        plain_seal: what the safetensors file is encrypted with.
+        seal: what the coded one is to be encrypted with.
 
     Raises:
         StorageError: writing failed.
     """
     from model_forensics import ops  # noqa: PLC0415 - it loads compilers, which plain bundles do without
 
-    tensors = open_safetensors(plain)
-    arrangement = Arrangement({name: tensors.entry(name) for name in tensors.names})
-    sizes = []
-    with storage_errors(stored), open(stored, "xb") as out:
+    tensors = open_safetensors(plain, seal=plain_seal)
+    content = open_content(plain, plain_seal)
+    entries = {name: tensors.entry(name) for name in tensors.names}
+    arrangement = Arrangement(entries)
+    header = read_content(content, 0, 8 + int.from_bytes(read_content(content, 0, 8), "little"))
+    with create_file(stored, seal) as out:
         out.write(MAGIC + bytes(_HEAD - len(MAGIC) + _INDEX_ITEM * arrangement.sections))
-        sizes.append(out.write(ops.arithmetic_encode(_header_of(plain), model="conditional", dtype="bytes")))
+        sizes = [out.write(ops.arithmetic_encode(header, model="conditional", dtype="bytes"))]
         for group in arrangement.groups:
             dtype = CODER_DTYPES.get(group.tag, "bytes")
             for section in range(group.sections):
-                content = np.concatenate([_bytes_of(tensors, part) for part in group.parts(section)])
-                data = differences(content, group.tag).tobytes()
+                parts = [_bytes_of(content, entries[part.name].start, part) for part in group.parts(section)]
+                data = differences(np.concatenate(parts), group.tag).tobytes()
                 sizes.append(out.write(ops.arithmetic_encode(data, model="conditional", dtype=dtype)))
-        out.seek(len(MAGIC))
-        out.write(np.array([len(sizes), *sizes], "<u8").tobytes())
+        out.rewrite(MAGIC + np.array([len(sizes), *sizes], "<u8").tobytes())
 
 
-def _header_of(plain: Path) -> bytes:
-    with open(plain, "rb") as stream:
-        length = stream.read(8)
-        return length + stream.read(int.from_bytes(length, "little"))
-
-
-def _bytes_of(tensors: SafeTensors, part: Part) -> Bytes:
-    flat: Bytes = tensors.array(part.name).reshape(-1).view(np.uint8)
-    return flat[part.start : part.stop]
+def _bytes_of(content: Content, begin: int, part: Part) -> Bytes:
+    return np.frombuffer(read_content(content, begin + part.start, begin + part.stop), np.uint8)
 
 
 class CodedTensors:
     """A checked, coded safetensors file, with the interface of `SafeTensors`. Thread-safe; holds no open file."""
 
-    def __init__(
-        self, path: Path, identity: FileIdentity, header: bytes, entries: dict[str, TensorEntry], ends: list[int]
-    ) -> None:
-        self.path = path
-        self._identity = identity
+    def __init__(self, content: Content, header: bytes, entries: dict[str, TensorEntry], ends: list[int]) -> None:
+        self.path = content.path
+        self._content = content
         self._header = header
         self._entries = entries
         self._ends = ends  # where section n begins and ends in the file: ends[n], ends[n + 1]
@@ -161,16 +158,11 @@ class CodedTensors:
 
     def _section(self, group: Group, section: int) -> Bytes:
         number = group.first + section
-        key = (str(self.path), self._identity, number)
+        key = (self._content.fingerprint, number)
         cached = _RECENT.get(key)
         if cached is None:
             length = group.length(section)
-            with open_regular(self.path) as descriptor:
-                if file_identity(descriptor) != self._identity:
-                    raise BundleFormatError(
-                        "the file was changed after it was checked", where=self.path, cure="Load it again when complete"
-                    )
-                cached = _decode(descriptor, self._ends, number, length, self.path)
+            cached = _decode(self._content, self._ends, number, length)
             if cached.size != length:
                 raise _refusal(f"section {number} has {cached.size:,} bytes instead of {length:,}", self.path)
             cached = sums(cached, group.tag)
@@ -202,40 +194,41 @@ class _RecentSections:
 _RECENT = _RecentSections(CACHED_SECTIONS)
 
 
-def open_coded(path: Path, content_bytes: int) -> CodedTensors:
+def open_coded(path: Path, content_bytes: int, seal: Seal | None = None) -> CodedTensors:
     """Open and check a coded safetensors file; no tensor data is decoded.
 
     Args:
         path: the stored file; a link is refused.
         content_bytes: size of the decoded content, from the manifest.
+        seal: what the file is encrypted with.
 
     Raises:
         UnsafeFileError: a link or not a regular file.
         BundleFormatError: missing, truncated, an index or header that does not fit, or what `open_safetensors` refuses.
+        EncryptionError: as `files.open_content`.
     """
-    with open_regular(path) as descriptor:
-        identity = file_identity(descriptor)
-        ends = _section_ends(descriptor, content_bytes, path)
-        header = _decode(descriptor, ends, 0, min(content_bytes, 8 + MAX_HEADER_BYTES), path).tobytes()
+    content = open_content(path, seal)
+    ends = _section_ends(content, content_bytes)
+    header = _decode(content, ends, 0, min(content_bytes, 8 + MAX_HEADER_BYTES)).tobytes()
     if len(header) < 8 or int.from_bytes(header[:8], "little") != len(header) - 8:
         raise _refusal("the first section is no safetensors header", path)
     _, entries = parse_safetensors_header(header[8:], size=content_bytes, path=path, error=BundleFormatError)
     sections = Arrangement(entries).sections
     if len(ends) - 1 != sections:
         raise _refusal(f"{len(ends) - 1:,} sections where the header needs {sections:,}", path)
-    return CodedTensors(path, identity, header, entries, ends)
+    return CodedTensors(content, header, entries, ends)
 
 
-def _section_ends(descriptor: int, content_bytes: int, path: Path) -> list[int]:
+def _section_ends(content: Content, content_bytes: int) -> list[int]:
     """Where the sections begin, and the last one ends; checked against the file's size and the content's."""
-    size = os.fstat(descriptor).st_size
-    head = _read(descriptor, 0, min(_HEAD, size), path)
+    size, path = content.size, content.path
+    head = read_content(content, 0, min(_HEAD, size))
     if len(head) < _HEAD or not head.startswith(MAGIC):
         raise _refusal("not a coded tensor file", path)
     count = int.from_bytes(head[len(MAGIC) :], "little")
     if not 1 <= count <= content_bytes // SECTION + len(DTYPES) + 1 or _HEAD + count * _INDEX_ITEM > size:
         raise _refusal(f"an index of {count:,} sections is out of range", path)
-    index = np.frombuffer(_read(descriptor, _HEAD, _HEAD + count * _INDEX_ITEM, path), "<u8")
+    index = np.frombuffer(read_content(content, _HEAD, _HEAD + count * _INDEX_ITEM), "<u8")
     ends = [_HEAD + count * _INDEX_ITEM]
     for stored in index.tolist():
         ends.append(ends[-1] + stored)
@@ -244,29 +237,17 @@ def _section_ends(descriptor: int, content_bytes: int, path: Path) -> list[int]:
     return ends
 
 
-def _read(descriptor: int, start: int, stop: int, path: Path) -> bytes:
-    """Bytes [start, stop) of the file."""
-    data = bytearray()
-    while len(data) < stop - start:
-        piece = os.pread(descriptor, min(SECTION, stop - start - len(data)), start + len(data))
-        if not piece:
-            raise _refusal("truncated while it was read", path)
-        data += piece
-    return bytes(data)
-
-
-def _decode(descriptor: int, ends: list[int], number: int, limit: int, path: Path) -> Bytes:
+def _decode(content: Content, ends: list[int], number: int, limit: int) -> Bytes:
     """The content of a section, of at most `limit` bytes."""
     from model_forensics import ops  # noqa: PLC0415
 
     start, stop = ends[number : number + 2]
     if stop - start > 2 * limit + _MOST_OVERHEAD:
-        raise _refusal(f"section {number} takes {stop - start:,} bytes for at most {limit:,} of content", path)
-    stored = _read(descriptor, start, stop, path)
+        raise _refusal(f"section {number} takes {stop - start:,} bytes for at most {limit:,} of content", content.path)
     try:
-        return ops.arithmetic_decode(stored, limit=limit)
+        return ops.arithmetic_decode(read_content(content, start, stop), limit=limit)
     except StreamError as problem:
-        raise _refusal(f"section {number} cannot be decoded: {problem.what}", path) from problem
+        raise _refusal(f"section {number} cannot be decoded: {problem.what}", content.path) from problem
 
 
 def _refusal(what: str, path: Path) -> BundleFormatError:

@@ -18,6 +18,8 @@ from model_forensics.types import BundleKind, Frozen, ModelReference, Sample, Si
 FORMAT_VERSION: Final = "1.0"
 Codec = Literal["none", "arithmetic"]
 CODECS: Final[tuple[Codec, ...]] = get_args(Codec)
+SEALED: Final = "aes256-gcm-hkdf-1mb"
+Encryption = Literal["none", "aes256-gcm-hkdf-1mb"]
 CODED_SUFFIX: Final = ".mfa"
 MANIFEST: Final = "manifest.json"
 SAMPLES: Final = "samples.jsonl"
@@ -93,11 +95,11 @@ class Manifest(Frozen):
     token_offsets: tuple[Count, ...]
     environment: dict[str, str]
     codec: Codec
-    encryption: Literal["none"]
+    encryption: Encryption
     files: dict[str, FileEntry]
 
     def stored_name(self, name: str) -> str:
-        """The name that a file of `files` has on disk."""
+        """The name that a file of `files` has on disk, but for the suffix of encrypted ones."""
         return name + CODED_SUFFIX if self.is_coded(name) else name
 
     def is_coded(self, name: str) -> bool:
@@ -185,7 +187,7 @@ def _check_version(value: dict[str, Any], where: str) -> None:
             where=where,
             cure="Use the release of Model Forensics that wrote it, or a later one",
         )
-    for field, known in (("codec", CODECS), ("encryption", ("none",))):
+    for field, known in (("codec", CODECS), ("encryption", get_args(Encryption))):
         if value.get(field, "none") not in known:
             raise BundleVersionError(
                 f"{field} {value[field]!r:.40} is not read by this release",

@@ -19,11 +19,19 @@ from pydantic import ValidationError
 
 from model_forensics.bundle.assemble import Call, assemble
 from model_forensics.bundle.collect import Output, SiteData, check_outputs
-from model_forensics.bundle.schema import FORMAT_VERSION, MANIFEST, Codec, Manifest, in_words
+from model_forensics.bundle.schema import FORMAT_VERSION, MANIFEST, SEALED, Codec, Encryption, Manifest, in_words
 from model_forensics.bundle.spool import Spool
 from model_forensics.errors import UsageError
 from model_forensics.failure import Failure
-from model_forensics.files import atomic_directory, dump_json, storage_errors
+from model_forensics.files import (
+    KEY_VARIABLE,
+    Storage,
+    atomic_directory,
+    create_file,
+    dump_json,
+    encryption_key,
+    storage_errors,
+)
 from model_forensics.types import BundleKind, ModelReference, Sample, SiteInfo, Sparse
 
 Activation = npt.NDArray[Any] | Sparse
@@ -73,12 +81,15 @@ class BundleWriter:
         bundle_id: 1 to 200 characters without control characters and slashes; the directory's name by default.
         overwrite: replace an existing bundle.
         codec: "none", or "arithmetic" to store the tensors compressed, without loss.
+        encryption: "none", or "aes256-gcm-hkdf-1mb", which needs a key (see `files.encryption_key`); by default the
+            latter exactly when there is a key.
         environment: more about the run, text to text; overrides the default entries of the same name. Replaces all of
             them when `only_environment`.
         only_environment: record nothing about this machine by default (reproducible bytes).
 
     Raises:
-        UsageError: wrong arguments, or an existing directory without `overwrite`.
+        UsageError: wrong arguments, an existing directory without `overwrite`, or encryption without a key.
+        EncryptionKeyError: the process's key is malformed.
         StorageError: writing failed.
     """
 
@@ -93,6 +104,7 @@ class BundleWriter:
         bundle_id: str | None = None,
         overwrite: bool = False,
         codec: Codec = "none",
+        encryption: Encryption | None = None,
         environment: Mapping[str, str] | None = None,
         only_environment: bool = False,
     ) -> None:
@@ -110,6 +122,10 @@ class BundleWriter:
         self.bundle_id = self.path.absolute().name if bundle_id is None else bundle_id
         self.environment = {**({} if only_environment else _environment()), **(environment or {})}
         self.codec: Codec = codec
+        self._key = None if encryption == "none" else encryption_key()
+        if encryption == SEALED and self._key is None:
+            raise UsageError("encryption without a key", where=path, cure=f"Set {KEY_VARIABLE}")
+        self.encryption: Encryption = "none" if self._key is None else SEALED
         self._overwrite = overwrite
         self._stack: ExitStack | None = None
         self._sites: dict[str, SiteData] = {}
@@ -127,7 +143,7 @@ class BundleWriter:
         with ExitStack() as stack:
             self._directory = stack.enter_context(atomic_directory(self.path, overwrite=self._overwrite))
             with storage_errors(self.path):
-                self._spool = Spool(self._directory / ".spool")
+                self._spool = Spool(self._directory / ".spool", encrypted=self._key is not None)
             stack.callback(self._spool.close)
             self._stack = stack.pop_all()
         self._open = True
@@ -283,7 +299,7 @@ class BundleWriter:
             "token_offsets": (0, 0),
             "environment": self.environment,
             "codec": self.codec,
-            "encryption": "none",
+            "encryption": self.encryption,
             "files": {},
         }
         try:
@@ -305,11 +321,13 @@ class BundleWriter:
             "failure": None if self.failure is None else self.failure.model_dump(mode="json"),
         }
         recorded = [site for site in self._sites.values() if site.samples]
-        body = assemble(self._directory, self._spool, self._samples, self._calls, recorded, self._outputs, self.codec)
+        storage = Storage(self._directory, "bundle", self._key)
+        body = assemble(storage, self._spool, self._samples, self._calls, recorded, self._outputs, self.codec)
         files = body.pop("files")
-        tail = {"environment": self.environment, "codec": self.codec, "encryption": "none", "files": files}
+        tail = {"environment": self.environment, "codec": self.codec, "encryption": self.encryption, "files": files}
+        with create_file(storage.path(MANIFEST), storage.seal(MANIFEST)) as out:
+            out.write(dump_json({**head, **body, **tail}))
         with storage_errors(self.path):
-            (self._directory / MANIFEST).write_bytes(dump_json({**head, **body, **tail}))
             self._spool.close()
 
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
+from model_forensics.config import parse_size
+from model_forensics.config.variables import MAX_MEMORY
 from model_forensics.errors import ConfigError
 from model_forensics.models import Model
 
-VARIABLE = "MODEL_FORENSICS_MAX_MEMORY"
+VARIABLE = MAX_MEMORY
+_stated: ContextVar[int | None] = ContextVar("stated", default=None)
 KEPT_BYTES = 2**30
 """For runs that others start from, of all calls together: without them every batch would run its call again."""
 FREE_SHARE = 0.8
 """Of the memory that a GPU reports as free; the rest is for what the allocator cannot join."""
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -113,20 +115,29 @@ class Kept(Generic[SizedItem]):
             self._items.popitem(last=False)
 
 
+@contextmanager
+def memory_limit(limit: int | None) -> Iterator[None]:
+    """Within the body, one pass of rows may take `limit` bytes beside the model; None leaves it to the environment."""
+    token = _stated.set(limit)
+    try:
+        yield
+    finally:
+        _stated.reset(token)
+
+
 def stated_limit() -> int | None:
-    """Bytes in `MODEL_FORENSICS_MAX_MEMORY`, such as 8GiB, 500MB or 1000000; None where it is not set.
+    """Bytes that `memory_limit` states, else `MODEL_FORENSICS_MAX_MEMORY`; None where neither does.
 
     Raises:
-        ConfigError: it is no size.
+        ConfigError: the variable is no size.
     """
     text = os.environ.get(VARIABLE, "")
-    if not text.strip():
-        return None
-    match = _SIZE.fullmatch(text)
-    size = 0 if match is None else int(float(match[1]) * _UNITS[(match[2] or "").lower()])
-    if size < 1:
-        raise ConfigError(f"{text!r} is no size of memory", where=VARIABLE, cure="Write it like 8GiB or 500MB")
-    return size
+    if _stated.get() is not None or not text.strip():
+        return _stated.get()
+    try:
+        return parse_size(text)
+    except ValueError as problem:
+        raise ConfigError(str(problem), where=VARIABLE, cure="Write it like 8GiB or 500MB") from problem
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,5 +5,16 @@ from __future__ import annotations
 from model_forensics.cf.analyze import analyze
 from model_forensics.cf.baseline import Baseline, fit_baseline
 from model_forensics.cf.origin import Source, missing_sources
+from model_forensics.cf.packing import pack_baseline, unpack_baseline
+from model_forensics.cf.store import is_baseline
 
-__all__ = ["Baseline", "Source", "analyze", "fit_baseline", "missing_sources"]
+__all__ = [
+    "Baseline",
+    "Source",
+    "analyze",
+    "fit_baseline",
+    "is_baseline",
+    "missing_sources",
+    "pack_baseline",
+    "unpack_baseline",
+]

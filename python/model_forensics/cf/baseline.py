@@ -35,6 +35,7 @@ from model_forensics.types import ModelReference, SiteInfo
 
 if TYPE_CHECKING:
     from model_forensics.config import ForensicsConfig
+    from model_forensics.files import EncryptionKey
     from model_forensics.types import Recording
 
 # What is constant in the baseline counts as spreading this much, in bits or octaves per value: codes learned from all
@@ -179,7 +180,7 @@ class Baseline:
         return floors
 
     def save(self, directory: Path | str, overwrite: bool = False) -> None:
-        """Write the baseline as a directory (JSON and safetensors).
+        """Write the baseline as a directory (JSON and safetensors), encrypted when the process has a key.
 
         Raises:
             UsageError: the directory exists and `overwrite` is false.
@@ -188,13 +189,18 @@ class Baseline:
         store.save(self, Path(directory), overwrite=overwrite)
 
     @staticmethod
-    def load(directory: Path | str) -> Baseline:
+    def load(directory: Path | str, *, key: EncryptionKey | None = None) -> Baseline:
         """Read a saved baseline.
+
+        Args:
+            directory: where it was saved.
+            key: what an encrypted one is encrypted with; by default the process's, see `files.encryption_key`.
 
         Raises:
             BaselineError: a file is missing, broken, altered, or of a version that this release does not read.
+            EncryptionError: it is encrypted, and the key is missing or another one, or a file was altered.
         """
-        return store.load(Path(directory), Baseline)
+        return store.load(Path(directory), Baseline, key)
 
     @staticmethod
     def combine(parts: Sequence[Baseline], recordings: Sequence[Recording], config: ForensicsConfig) -> Baseline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +21,14 @@ from model_forensics.cf.planes import Layout
 from model_forensics.cf.sketch import SKETCH
 from model_forensics.errors import BaselineError
 from model_forensics.files import (
+    EncryptionKey,
+    Seal,
+    Storage,
     atomic_directory,
+    create_file,
     dump_json,
+    encryption_key,
+    holds,
     open_safetensors,
     read_json,
     sha256_bytes,
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from model_forensics.cf.baseline import Baseline
 
 FORMAT_VERSION = "2.1"
+CONTAINER = "baseline"
 MANIFEST = "baseline.json"
 TENSORS = "baseline.safetensors"
 CURE = "Build the baseline again with model-forensics build-baseline"
@@ -70,33 +77,55 @@ def group_digest(name: str) -> str:
 
 def content_digest(baseline: Baseline) -> str:
     """`sha256:…` over the JSON part and every array."""
-    digest = hashlib.sha256(json.dumps(_description(baseline), sort_keys=True).encode())
-    for name, array in sorted(_arrays(baseline).items()):
+    digest = hashlib.sha256(json.dumps(describe(baseline), sort_keys=True).encode())
+    for name, array in sorted(arrays_of(baseline).items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
     return f"sha256:{digest.hexdigest()}"
 
 
+def is_baseline(directory: Path) -> bool:
+    """Whether a baseline's manifest is there, plain or encrypted; it is not looked at."""
+    return holds(directory, MANIFEST)
+
+
 def save(baseline: Baseline, directory: Path, *, overwrite: bool) -> None:
+    key = encryption_key()
     with atomic_directory(directory, overwrite=overwrite) as temporary:
-        write_safetensors(temporary / TENSORS, _arrays(baseline))
-        content = _description(baseline) | {
+        storage = Storage(temporary, CONTAINER, key)
+        write_safetensors(storage.path(TENSORS), arrays_of(baseline), seal=storage.seal(TENSORS))
+        content = describe(baseline) | {
             "baseline_id": baseline.baseline_id,
             "sources": _stored_sources(baseline, directory),
-            "tensors_sha256": sha256_file(temporary / TENSORS),
+            "tensors_sha256": sha256_file(storage.path(TENSORS), seal=storage.seal(TENSORS)),
         }
-        (temporary / MANIFEST).write_bytes(dump_json(content | {"checksum": _checksum(content)}))
+        with create_file(storage.path(MANIFEST), storage.seal(MANIFEST)) as out:
+            out.write(dump_json(content | {"checksum": _checksum(content)}))
 
 
-def load(directory: Path, make: Callable[..., Baseline]) -> Baseline:
+def load(directory: Path, make: Callable[..., Baseline], key: EncryptionKey | None) -> Baseline:
     """Read a baseline; `make` is its class (passed in, because `baseline` imports this module)."""
-    manifest = _read_manifest(directory / MANIFEST)
-    path = directory / TENSORS
-    if sha256_file(path, error=BaselineError) != manifest.tensors_sha256:
+    storage = Storage.of(directory, CONTAINER, MANIFEST, key)
+    manifest = _read_manifest(storage)
+    path, seal = storage.path(TENSORS), storage.seal(TENSORS)
+    if sha256_file(path, seal=seal, error=BaselineError) != manifest.tensors_sha256:
         raise BaselineError("its bytes differ from the digest in baseline.json", where=path, cure=CURE)
-    arrays = _read_arrays(path, Layout(manifest.sites), len(manifest.group_names))
+    arrays = _read_arrays(path, seal, Layout(manifest.sites), len(manifest.group_names))
+    baseline = assemble(make, manifest, arrays, _loaded_sources(manifest, directory))
+    if baseline.baseline_id != manifest.baseline_id:
+        raise BaselineError("its content differs from its baseline_id", where=storage.path(MANIFEST), cure=CURE)
+    return baseline
+
+
+def assemble(
+    make: Callable[..., Baseline],
+    manifest: Manifest,
+    arrays: Mapping[str, npt.NDArray[np.float64]],
+    sources: tuple[Source, ...] | None,
+) -> Baseline:
+    """A baseline from what is stored of it; the arrays are those of `shapes`."""
     first, later = (Moments(*(arrays[f"{part}.{name}"] for name in MOMENT_FIELDS)) for part in ("first", "later"))
-    baseline = make(
+    return make(
         model=manifest.model,
         layout=Layout(manifest.sites),
         moments=(first, later),
@@ -113,15 +142,13 @@ def load(directory: Path, make: Callable[..., Baseline]) -> Baseline:
         nonfinite=manifest.nonfinite,
         warnings=manifest.warnings,
         forms=manifest.forms,
-        sources=_loaded_sources(manifest, directory),
+        sources=sources,
     )
-    if baseline.baseline_id != manifest.baseline_id:
-        raise BaselineError("its content differs from its baseline_id", where=directory / MANIFEST, cure=CURE)
-    return baseline
 
 
-def _read_manifest(path: Path) -> Manifest:
-    content = read_json(path, error=BaselineError)
+def _read_manifest(storage: Storage) -> Manifest:
+    path = storage.path(MANIFEST)
+    content = read_json(path, seal=storage.seal(MANIFEST), error=BaselineError)
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise BaselineError(
@@ -144,8 +171,8 @@ def _read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _read_arrays(path: Path, layout: Layout, samples: int) -> dict[str, npt.NDArray[np.float64]]:
-    stored = open_safetensors(path, error=BaselineError)
+def shapes_of(layout: Layout, samples: int) -> dict[str, tuple[int, ...]]:
+    """Of every array; those of `later` tokens are stored only where the baseline saw some."""
     shapes: dict[str, tuple[int, ...]] = {
         "tables": (samples, len(layout), len(COLUMNS)),
         "tokens": (samples, len(layout)),
@@ -157,7 +184,12 @@ def _read_arrays(path: Path, layout: Layout, samples: int) -> dict[str, npt.NDAr
     for part in ("first", "later"):
         shapes |= {f"{part}.{name}": (layout.channels,) for name in MOMENT_FIELDS[:-1]}
         shapes[f"{part}.rows"] = (len(layout),)
-    # A class of tokens that the baseline never saw is not stored.
+    return shapes
+
+
+def _read_arrays(path: Path, seal: Seal | None, layout: Layout, samples: int) -> dict[str, npt.NDArray[np.float64]]:
+    stored = open_safetensors(path, seal=seal, error=BaselineError)
+    shapes = shapes_of(layout, samples)
     absent = {name for name in shapes if name.startswith("later.") and name not in stored.names}
     if set(stored.names) != set(shapes) - absent or (absent and "later.rows" not in absent):
         raise BaselineError(f"it holds {sorted(stored.names)[:12]}, not {sorted(shapes)}", where=path, cure=CURE)
@@ -176,7 +208,7 @@ def _read_arrays(path: Path, layout: Layout, samples: int) -> dict[str, npt.NDAr
     return arrays
 
 
-def _description(baseline: Baseline) -> dict[str, Any]:
+def describe(baseline: Baseline) -> dict[str, Any]:
     return {
         "format": "model-forensics baseline",
         "format_version": FORMAT_VERSION,
@@ -212,7 +244,7 @@ def _checksum(content: dict[str, Any]) -> str:
     return sha256_bytes(json.dumps(kept, sort_keys=True).encode())
 
 
-def _arrays(baseline: Baseline) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(baseline: Baseline) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {
         "tables": baseline.tables.astype(np.float32),
         "tokens": _counts(baseline.tokens.astype(np.float64)),

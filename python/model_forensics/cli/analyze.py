@@ -35,13 +35,14 @@ FOUND = ("cause_found", "workaround_found", "anomaly_located")
 )
 @click.option("--forensics-only", is_flag=True, help="Search no fix.")
 @click.option("--timeout-minutes", type=options.POSITIVE, help="Stop the search and report the best so far.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), help="Fixes what is drawn at random [0].")
 @click.option("--strict", is_flag=True, help="Refuse a model whose weights differ from those recorded.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when something was found.")
 @options.forensics_options
 @options.device
-@options.output_format
-@options.quiet
+@options.force
+@options.no_cache
+@options.common
 def command(
     incident: Path,
     baseline: Path | None,
@@ -60,12 +61,14 @@ def command(
     evidence: str | None,
     forensics_only: bool,
     timeout_minutes: float | None,
-    seed: int,
+    seed: int | None,
     strict: bool,
     exit_code: bool,
     threshold: float | None,
     methods: str | None,
-    device: str,
+    device: str | None,
+    force: bool,
+    no_cache: bool,
     output_format: str,
     quiet: bool,
 ) -> None:
@@ -76,7 +79,6 @@ def command(
       model-forensics analyze incident/ --baseline benign/ --output results.json
     """
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.files import atomic_write  # noqa: PLC0415
     from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
 
     if forensics_only:
@@ -91,11 +93,8 @@ def command(
                 "--evidence": evidence,
             },
         )
-    if search_strategy != "beam":
-        options.contradiction(f"--search-strategy {search_strategy or 'greedy'}", {"--beam-width": beam_width})
-    _check_targets(incident, output, report_path)
     causal = {
-        "enabled": not forensics_only,
+        "enabled": False if forensics_only else None,
         "granularity": granularity,
         "search_strategy": search_strategy,
         "beam_width": beam_width,
@@ -105,15 +104,19 @@ def command(
         "donor_sample": donor_sample,
     }
     settings = {
+        "cache": options.cache_settings(no_cache),
         "device": device,
         "seed": seed,
         "timeout_minutes": timeout_minutes,
         "modules": {
             "cf": options.forensics_settings(threshold, methods),
-            "cca": {key: value for key, value in causal.items() if value is not None},
+            "cca": causal,
         },
     }
-    config = options.configuration({key: value for key, value in settings.items() if value is not None})
+    config = options.configuration(settings)
+    strategy = config.modules.cca.search_strategy
+    if strategy != "beam":
+        options.contradiction(f"--search-strategy {strategy}", {"--beam-width": beam_width})
     with Reporter(quiet=quiet) as progress:
         result = RCAPipeline(config, progress=progress).analyze_incident(
             incident,
@@ -124,40 +127,15 @@ def command(
             donor_values=donor_values,
             model_factory=model_factory,
             output=output,
+            html=report_path or True,
+            overwrite=force,
             strict=strict,
         )
-    json_path = Path(str(result.export_path))
-    html_path = _html_path(json_path, report_path)
-    atomic_write(html_path, report.render_html(result))
     if output_format == "json":
         click.echo(result.model_dump_json(indent=2))
     else:
         click.echo(report.render_text(result))
-        click.echo(f"\nResults: {json_path}\nReport:  {html_path}")
+        click.echo(f"\nResults: {result.export_path}")
+        click.echo(f"Report:  {report_path or Path(str(result.export_path)).with_suffix('.html')}")
     if exit_code and result.verdict in FOUND:
         sys.exit(exits.NOT_HELD)
-
-
-def _html_path(json_path: Path, report_path: Path | None) -> Path:
-    return report_path or json_path.with_suffix(".html")
-
-
-def _check_targets(incident: Path, output: Path | None, report_path: Path | None) -> None:
-    """Refuse, before the work, files that could not both be written after it; the JSON's place is checked later.
-
-    Raises:
-        UsageError: both are one file, or the report is a directory or inside the bundle.
-        StorageError: the report's directory cannot be written to.
-    """
-    from model_forensics.errors import UsageError  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.sources import check_writable  # noqa: PLC0415
-
-    html_path = report_path if output is None else _html_path(output, report_path)
-    if html_path is None:
-        return
-    if output is not None and html_path.resolve() == output.resolve():
-        cure = "Give the JSON another ending than .html, or name the report with --report"
-        raise UsageError("both the JSON and the HTML would go here", where=html_path, cure=cure)
-    if html_path.resolve().is_relative_to(incident.resolve()):
-        raise UsageError("is inside the incident bundle", where=html_path, cure="Choose a place outside of it")
-    check_writable(html_path)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from model_forensics.cli import options
+from model_forensics.cli.progress import Reporter
 
 
 @click.command("build-baseline")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=options.EXISTING)
 @click.option("--output", type=options.EXISTING, required=True, help="Where the baseline goes.")
 @click.option("--samples", type=options.COUNT, help="Fit at most this many samples.")
-@click.option("--force", is_flag=True, help="Replace an existing baseline.")
 @options.forensics_options
+@options.force
+@options.common
 def command(
     sources: tuple[Path, ...],
     output: Path,
     samples: int | None,
-    force: bool,
     threshold: float | None,
     methods: str | None,
+    force: bool,
+    output_format: str,
+    quiet: bool,
 ) -> None:
     """Fit a baseline from every SOURCE: a benign bundle, a directory of them, or a fitted baseline.
 
@@ -35,9 +40,13 @@ def command(
     """
     from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415  (keeps --help fast)
 
-    section = options.forensics_settings(threshold, methods)
-    if samples is not None:
-        section["baseline_samples"] = samples
+    section = {**options.forensics_settings(threshold, methods), "baseline_samples": samples}
     config = options.configuration({"modules": {"cf": section}})
-    baseline = RCAPipeline(config).build_baseline(sources, output, overwrite=force)
-    click.echo(f"Baseline {baseline.baseline_id}: {len(baseline.sites)} sites, {baseline.groups} groups, in {output}")
+    with Reporter(quiet=quiet) as progress:
+        baseline = RCAPipeline(config, progress=progress).build_baseline(sources, output, overwrite=force)
+    sites, groups = len(baseline.sites), baseline.groups
+    if output_format == "json":
+        shown = {"baseline_id": baseline.baseline_id, "sites": sites, "groups": groups, "output": str(output)}
+        click.echo(json.dumps(shown, indent=2))
+    else:
+        click.echo(f"Baseline {baseline.baseline_id}: {sites} sites, {groups} groups, in {output}")

@@ -19,9 +19,13 @@ from model_forensics.cli.analyze import command as analyze
     show_default=True,
     help="Directory for the results.",
 )
+@options.force
+@options.common
 @click.pass_context
-def command(ctx: click.Context, output: Path) -> None:
+def command(ctx: click.Context, output: Path, force: bool, output_format: str, quiet: bool) -> None:
     """Analyze the incident that ships with the package: a small transformer with one damaged component.
+
+    The results of an earlier demo are replaced; anything else in their place is not, without --force.
 
     \b
     Example:
@@ -31,11 +35,32 @@ def command(ctx: click.Context, output: Path) -> None:
 
     with data_directory() as found:
         data = min(Path(os.path.relpath(found)), found, key=lambda path: len(str(path)))  # the shorter one reads better
-        shown = f"{data}/incident --baseline {data}/benign --output {output}/results.json"
-        click.echo(f"$ model-forensics analyze {shown}\n")
+        results = output / "results.json"
+        shown = f"{data}/incident --baseline {data}/benign --output {results}"
+        if output_format == "table":
+            click.echo(f"$ model-forensics analyze {shown}\n")
         ctx.invoke(
             analyze,
             incident=data / "incident",
             baseline=data / "benign",
-            output=output / "results.json",
+            output=results,
+            force=force or _is_of_a_demo(results, data / "incident"),
+            output_format=output_format,
+            quiet=quiet,
         )
+
+
+def _is_of_a_demo(results: Path, incident: Path) -> bool:
+    """Whether these are results about the shipped incident, which anyone can have again."""
+    from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.bundle import load_bundle  # noqa: PLC0415
+    from model_forensics.errors import ResultsError  # noqa: PLC0415
+
+    if not results.is_file():
+        return False
+    try:
+        earlier = report.read_json_result(results)
+    except ResultsError:
+        return False
+    shipped = load_bundle(incident)
+    return (earlier.bundle_id, earlier.incident.created_at) == (shipped.bundle_id, shipped.created_at)

@@ -12,8 +12,8 @@ from model_forensics.cli import options
 
 @click.command("inspect")
 @click.argument("bundle", type=options.EXISTING)
-@options.output_format
-def command(bundle: Path, output_format: str) -> None:
+@options.common
+def command(bundle: Path, output_format: str, quiet: bool) -> None:
     """Check BUNDLE, digests included, and show what it holds.
 
     \b

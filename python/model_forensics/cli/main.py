@@ -8,11 +8,19 @@ import click
 
 COMMANDS = {
     "analyze": "Find the cause of an incident and prove it.",
+    "batch": "Analyze every incident of a directory.",
     "build-baseline": "Fit a baseline from benign bundles.",
+    "completion": "Print the script that completes commands in a shell.",
+    "compress-bundles": "Compress old bundles without loss.",
     "demo": "Analyze the incident that ships with the package.",
-    "info": "Show versions, devices and backends.",
+    "diff": "Show what differs between two incidents or two results.",
+    "info": "Show versions, devices, backends and the configuration.",
     "inspect": "Show what a bundle holds.",
+    "migrate-config": "Bring an older configuration file up to date.",
+    "rekey": "Change the key that bundles, baselines and results are encrypted with.",
     "report": "Render a results file as HTML.",
+    "stats": "Show what analyses found and how long they took.",
+    "test": "Check that this installation works.",
     "triage": "Rank a directory of bundles.",
     "validate-fix": "Run a result's proof again.",
 }

@@ -1,15 +1,19 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what every command has: its configuration and its log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from model_forensics.config import Config
+    from model_forensics.config import Config, Loaded
 
 EXISTING = click.Path(path_type=Path)  # existence is checked where the error can name a cure
 COUNT = click.IntRange(min=1)
@@ -27,11 +31,164 @@ model_factory = click.option(
 donor_values = click.option(
     "--donor-values", metavar="FILE", type=EXISTING, help="Activations to write, by site (safetensors)."
 )
-device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-output_format = click.option(
-    "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
-quiet = click.option("--quiet", is_flag=True, help="No progress.")
+device = click.option("--device", help="auto, cpu, cuda or cuda:N [auto].")
+no_cache = click.option("--no-cache", is_flag=True, help="Compute everything anew.")
+force = click.option("--force", is_flag=True, help="Replace output that is there.")
+quiet = click.option("--quiet", is_flag=True, help="No progress, and of the log only errors.")
+
+FLAGS = {
+    "device": "--device",
+    "cache.enabled": "--no-cache",
+    "log_level": "--log-level",
+    "output_dir": "--output-dir",
+    "seed": "--seed",
+    "timeout_minutes": "--timeout-minutes",
+    "modules.cf.anomaly_threshold": "--threshold",
+    "modules.cf.baseline_samples": "--samples",
+    "modules.cf.compression_methods": "--methods",
+    "modules.cca.beam_width": "--beam-width",
+    "modules.cca.donor": "--donor-sample",
+    "modules.cca.donor_sample": "--donor-sample",
+    "modules.cca.enabled": "--forensics-only",
+    "modules.cca.evidence": "--evidence",
+    "modules.cca.granularity": "--granularity",
+    "modules.cca.max_fix_set_size": "--max-fix-set-size",
+    "modules.cca.search_strategy": "--search-strategy",
+}
+"""The flag that sets a key; where one sets several, for each of them."""
+_CONFIGURATION, _LEVEL, _RUNNING = (f"model_forensics.{name}" for name in ("configuration", "level", "running"))
+
+
+def common_with_formats(*formats: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`--config`, `--log-level`, `--format`, `--quiet` and `--profile`; the command runs with its log written.
+
+    The command is passed `output_format` and `quiet`; `configuration` gives it the rest.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapped(
+            *arguments: Any, config_file: Path | None, log_level: str | None, profile: bool, **keywords: Any
+        ) -> None:
+            meta = click.get_current_context().meta
+            if _RUNNING in meta:  # a command that another one calls
+                function(*arguments, **keywords)
+                return
+            meta.update({_RUNNING: True, _CONFIGURATION: config_file, _LEVEL: log_level})
+            loaded = load({})
+            with _logged(loaded, quiet=keywords["quiet"]), _profiled(profile, loaded.config):
+                function(*arguments, **keywords)
+
+        for option in _common_options(formats):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+common = common_with_formats("table", "json")
+
+
+def _common_options(formats: Sequence[str]) -> tuple[Callable[..., Any], ...]:
+    levels = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
+    return (
+        click.option("--profile", is_flag=True, help="Show where the time went, and write a Chrome trace."),
+        quiet,
+        click.option("--format", "output_format", type=click.Choice(formats), default=formats[0], show_default=True),
+        click.option("--log-level", type=levels, help="Log lines of this level and above are written [INFO]."),
+        click.option(
+            "--config",
+            "config_file",
+            metavar="FILE",
+            type=EXISTING,
+            help="The configuration file [the one in MODEL_FORENSICS_CONFIG].",
+        ),
+    )
+
+
+def cache_settings(no_cache: bool) -> dict[str, Any]:
+    """The section `cache` that `--no-cache` asks for."""
+    return {"enabled": False if no_cache else None}
+
+
+def configuration(settings: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of this command: its flags over the environment over the file over the defaults.
+
+    Args:
+        settings: what the command's own options ask for, in the configuration's shape; None is left out.
+
+    Raises:
+        UsageError: a flag's value is not allowed.
+        ConfigError: the file or the environment is refused; names the place.
+    """
+    return load(settings or {}).config
+
+
+def load(settings: Mapping[str, Any]) -> Loaded:
+    """As `configuration`, with the origin of every value."""
+    from model_forensics.config import Flag, load_config  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.config.keys import flat  # noqa: PLC0415
+    from model_forensics.errors import ConfigError, UsageError  # noqa: PLC0415
+
+    meta = click.get_current_context().meta
+    given = {"log_level": meta.get(_LEVEL), **flat(settings)}
+    flags = {key: Flag(FLAGS[key], value) for key, value in given.items() if value is not None}
+    try:
+        return load_config(meta.get(_CONFIGURATION), flags=flags)
+    except ConfigError as error:
+        if error.where in FLAGS.values():
+            raise UsageError(error.what, where=error.where, cure="See the command's --help") from error
+        raise
+
+
+@contextmanager
+def _profiled(wanted: bool, config: Config) -> Iterator[None]:
+    """The body is profiled: a new trace in `output_dir`, and tables on standard error."""
+    if not wanted:
+        yield
+        return
+    from model_forensics.cli.profile_tables import print_tables  # noqa: PLC0415  (only where it is wanted)
+    from model_forensics.profile import profiled  # noqa: PLC0415
+
+    command = click.get_current_context().info_name
+    trace = config.output_dir / f"profile-{command}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.json"
+    recording = None
+    try:
+        with profiled(trace) as recording:
+            yield
+    finally:
+        if recording is not None and recording.result is not None:
+            print_tables(recording.result, trace)
+
+
+@contextmanager
+def _logged(loaded: Loaded, *, quiet: bool) -> Iterator[None]:
+    from model_forensics import logs  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.config.variables import secrets, unknown  # noqa: PLC0415
+    from model_forensics.errors import ModelForensicsError  # noqa: PLC0415
+
+    config = loaded.config
+    level = config.log_level
+    if config.log_file is None and (quiet or not loaded.is_stated("log_level")):
+        level = "ERROR" if quiet else "WARNING"
+    rotation = config.log_rotation
+    with logs.configured(
+        level=level,
+        file=config.log_file,
+        as_json=config.log_format == "json",
+        max_bytes=rotation.size,
+        keep=rotation.keep,
+        secrets=lambda: secrets(os.environ),
+    ):
+        for name, near in unknown(os.environ).items():
+            meant = "" if near is None else f"; did you mean {near}?"
+            logs.LOGGER.warning("the environment variable %s is none of model-forensics%s", name, meant)
+        try:
+            yield
+        except ModelForensicsError as error:
+            if config.log_file is not None:  # standard error gets it anyway
+                logs.LOGGER.error("%s: %s", type(error).__name__, error)
+            raise
 
 
 def forensics_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,21 +209,6 @@ def forensics_settings(threshold: float | None, methods: str | None) -> dict[str
     if methods is not None:
         section["compression_methods"] = [name.strip() for name in methods.split(",")]
     return section
-
-
-def configuration(settings: dict[str, Any]) -> Config:
-    """The configuration that a command's options ask for.
-
-    Raises:
-        UsageError: a value is out of range; names its place in the configuration.
-    """
-    from model_forensics.config import Config  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.errors import ConfigError, UsageError  # noqa: PLC0415
-
-    try:
-        return Config.from_dict(settings)
-    except ConfigError as error:
-        raise UsageError(error.what, where="options", cure="See the command's --help") from error
 
 
 def contradiction(flag: str, others: dict[str, Any]) -> None:

@@ -54,11 +54,11 @@ def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator
             where = (problem.where or str(target)).replace(str(temporary), str(target))
             raise StorageError(problem.what, where=where, cure=problem.cure) from problem
         with storage_errors(target):
-            _sync_tree(temporary)
+            sync_tree(temporary)
         _check_directory_target(target, overwrite)
         with storage_errors(target):
             _move_into_place(temporary, target)
-            _sync(target.parent)
+            sync(target.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -89,7 +89,7 @@ def atomic_write(target: Path | str, data: bytes | str, *, overwrite: bool = Tru
                 os.replace(temporary, target)
             else:
                 _link(temporary, target)
-            _sync(target.parent)
+            sync(target.parent)
     finally:
         with suppress(OSError):  # the first error is the one to report
             temporary.unlink()
@@ -130,15 +130,17 @@ def _move_into_place(temporary: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync_tree(directory: Path) -> None:
+def sync_tree(directory: Path) -> None:
+    """Fsync every file and directory below, and the directory itself."""
     for folder, _, files in os.walk(directory, topdown=False):
         for name in files:
             with storage_errors(Path(folder, name)):
-                _sync(Path(folder, name))
-        _sync(Path(folder))
+                sync(Path(folder, name))
+        sync(Path(folder))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Fsync a file, or a directory's names."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -4,42 +4,46 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any, NoReturn
 
 from model_forensics.errors import BundleFormatError, InputRefused
-from model_forensics.files._open import open_regular
+from model_forensics.files._open_content import open_content, read_content
+from model_forensics.files._sealed import Seal
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _CURE = "Write the file again with the program that made it"
 
 
-def read_json(path: Path | str, *, max_bytes: int = 64 << 20, error: type[InputRefused] = BundleFormatError) -> Any:
+def read_json(
+    path: Path | str,
+    *,
+    max_bytes: int = 64 << 20,
+    seal: Seal | None = None,
+    error: type[InputRefused] = BundleFormatError,
+) -> Any:
     """Read one JSON value.
 
     Args:
         path: the file; a link is refused.
-        max_bytes: a larger file is refused before it is read.
+        max_bytes: a larger content is refused before it is read.
+        seal: None for a file that is not encrypted.
         error: the class to raise.
 
     Raises:
         UnsafeFileError: a link or not a regular file.
         InputRefused: as `error`: missing, too large, not UTF-8, invalid, too deep, a duplicate key, NaN or infinity.
+        EncryptionError: as `open_content`.
     """
-    with open_regular(path, error=error) as descriptor:
-        size = os.fstat(descriptor).st_size
-        if size > max_bytes:
-            raise error(
-                f"{size:,} bytes of JSON; at most {max_bytes:,} are read",
-                where=path,
-                cure="Check that this is the right file",
-            )
-        data = bytearray()
-        while len(data) <= max_bytes and (piece := os.read(descriptor, 1 << 20)):
-            data += piece
-    return parse_json(bytes(data), where=str(path), error=error)
+    content = open_content(path, seal, error=error)
+    if content.size > max_bytes:
+        raise error(
+            f"{content.size:,} bytes of JSON; at most {max_bytes:,} are read",
+            where=path,
+            cure="Check that this is the right file",
+        )
+    return parse_json(read_content(content), where=str(path), error=error)
 
 
 def parse_json(data: bytes, *, where: str, error: type[InputRefused] = BundleFormatError) -> Any:

@@ -7,7 +7,6 @@ file's real size before a byte of tensor data is touched.
 from __future__ import annotations
 
 import mmap
-import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -20,16 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from model_forensics.errors import BundleFormatError, InputRefused
+from model_forensics.files._content import FileIdentity, reopened
 from model_forensics.files._json import parse_json
-from model_forensics.files._open import open_regular
+from model_forensics.files._open_content import open_content, read_content
 from model_forensics.files._safetensors_write import DTYPES
+from model_forensics.files._sealed import Seal
 
 MAX_HEADER_BYTES: Final = 16 << 20
 MAX_TENSORS: Final = 1 << 16
 MAX_DIMENSIONS: Final = 16
 _CURE = "Record it again, or restore the file from an intact copy"
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
-FileIdentity = tuple[int, int, int, int]  # device, inode, size, modification time
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,7 @@ class SafeTensors:
         return mapping
 
     def _open_mapping(self) -> mmap.mmap:
-        with open_regular(self.path, error=self._error) as descriptor:
-            if file_identity(descriptor) != self._identity:
-                raise self._error(
-                    "the file was changed after it was checked", where=self.path, cure="Load it again when complete"
-                )
+        with reopened(self.path, self._identity, self._error) as descriptor:
             return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
 
 
@@ -173,33 +169,37 @@ class _RecentMaps:
 _RECENT = _RecentMaps(64)
 
 
-def open_safetensors(path: Path | str, *, error: type[InputRefused] = BundleFormatError) -> SafeTensors:
+def open_safetensors(
+    path: Path | str, *, seal: Seal | None = None, error: type[InputRefused] = BundleFormatError
+) -> SafeTensors:
     """Open and check a safetensors file; no tensor data is read.
 
     Args:
         path: the file; a link is refused.
+        seal: None for a file that is not encrypted.
         error: the class to raise.
 
     Raises:
         UnsafeFileError: a link or not a regular file.
         InputRefused: as `error`: missing, truncated, too large a header, an unknown dtype, negative or huge
             dimensions, tensors that overlap, leave gaps or do not fill the file exactly.
+        EncryptionError: as `open_content`.
     """
+    from model_forensics.files._sealed_tensors import SealedTensors  # noqa: PLC0415  (which imports this module)
+
     path = Path(path)
-    with open_regular(path, error=error) as descriptor:
-        identity = file_identity(descriptor)
-        size = identity[2]
-        head = os.read(descriptor, 8)
-        length = int.from_bytes(head, "little")
-        if len(head) < 8 or length > size - 8:
-            raise error(f"truncated: {size} bytes cannot hold the header", where=path, cure=_CURE)
-        if not 2 <= length <= MAX_HEADER_BYTES:
-            raise error(f"a header of {length:,} bytes is out of range", where=path, cure=_CURE)
-        text = bytearray()
-        while len(text) < length and (piece := os.read(descriptor, length - len(text))):
-            text += piece
-    metadata, entries = parse_safetensors_header(bytes(text), size=size, path=path, error=error)
-    return SafeTensors(path, entries, metadata, identity, error)
+    content = open_content(path, seal, error=error)
+    size = content.size
+    length = int.from_bytes(read_content(content, 0, min(8, size)), "little")
+    if size < 8 or length > size - 8:
+        raise error(f"truncated: {size} bytes cannot hold the header", where=path, cure=_CURE)
+    if not 2 <= length <= MAX_HEADER_BYTES:
+        raise error(f"a header of {length:,} bytes is out of range", where=path, cure=_CURE)
+    text = read_content(content, 8, 8 + length)
+    metadata, entries = parse_safetensors_header(text, size=size, path=path, error=error)
+    if seal is None:
+        return SafeTensors(path, entries, metadata, content.identity, error)
+    return SealedTensors(content, entries, metadata, error)
 
 
 def parse_safetensors_header(
@@ -221,11 +221,6 @@ def read_safetensors_header(
     """Metadata and tensors of a file, checked as by `open_safetensors`, in the header's order."""
     tensors = open_safetensors(path, error=error)
     return dict(tensors.metadata), {name: tensors.entry(name) for name in tensors.names}
-
-
-def file_identity(descriptor: int) -> FileIdentity:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check_header(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_forensics.errors import UsageError
-from model_forensics.files._atomic import storage_errors
+from model_forensics.files._sealed import Seal, create_file
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
@@ -78,6 +78,7 @@ def write_safetensors(
     *,
     metadata: Mapping[str, str] | None = None,
     bfloat16: Collection[str] = (),
+    seal: Seal | None = None,
 ) -> None:
     """Write arrays to a safetensors file. The same arguments give the same bytes, whatever the mapping's order.
 
@@ -86,6 +87,7 @@ def write_safetensors(
         tensors: C-contiguous or not, any byte order; bool, integers of 8 to 64 bits, float16, float32, float64.
         metadata: free text for the header.
         bfloat16: names whose uint16 bit patterns are stored as BF16.
+        seal: encrypt the file with it.
 
     Raises:
         UsageError: a dtype that the format lacks, a reserved name, `bfloat16` of an array that is not uint16.
@@ -95,11 +97,15 @@ def write_safetensors(
     if missing:
         raise UsageError(f"bfloat16 names tensors that are not given: {missing}", where=path, cure="Correct the names")
     sources = [_array_source(name, array, name in bfloat16) for name, array in tensors.items()]
-    write_safetensors_sources(path, sources, metadata=metadata)
+    write_safetensors_sources(path, sources, metadata=metadata, seal=seal)
 
 
 def write_safetensors_sources(
-    path: Path | str, sources: Sequence[TensorSource], *, metadata: Mapping[str, str] | None = None
+    path: Path | str,
+    sources: Sequence[TensorSource],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    seal: Seal | None = None,
 ) -> None:
     """As `write_safetensors`, for tensors whose bytes come in pieces. Largest item size first, then by name, so that
     every tensor is aligned to its items.
@@ -120,7 +126,7 @@ def write_safetensors_sources(
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % 8)
     try:
-        with storage_errors(path), open(path, "wb") as stream:
+        with create_file(path, seal) as stream:
             stream.write(len(text).to_bytes(8, "little") + text)
             for source in ordered:
                 written = 0

@@ -113,7 +113,7 @@ def _from_transformers(source: str, local_files_only: bool, trust_remote_code: b
     try:
         config = transformers.AutoConfig.from_pretrained(source, **options)
         model_class = _model_class(transformers, config, source, trust_remote_code)
-        with _without_progress_bar(transformers):
+        with without_progress_bar(transformers):
             module, loading = model_class.from_pretrained(
                 source,
                 config=config,
@@ -220,8 +220,8 @@ def _tokenizer(transformers: Any, source: str, directory: Path, options: dict[st
 
 
 @contextmanager
-def _without_progress_bar(transformers: Any) -> Iterator[None]:
-    """Progress is the caller's to show."""
+def without_progress_bar(transformers: Any) -> Iterator[None]:
+    """Nothing of transformers draws meanwhile: progress is the caller's to show."""
     logging = transformers.utils.logging
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from model_forensics.ops._arithmetic import arithmetic_decode, arithmetic_encode
 from model_forensics.ops._bins import BinSums, Distance, bin_sums
 from model_forensics.ops._codelength import CostTable, codelength, codelength_adaptive
-from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, select
+from model_forensics.ops._dispatch import Backend, Choice, backends, chosen, collected, note_served, select
 from model_forensics.ops._entropy import entropy_windows
 from model_forensics.ops._machine import instruction_set, set_threads, threads
 from model_forensics.ops._patch import PatchEdit, PatchPlan, patch_plan, patch_rows
@@ -38,9 +38,11 @@ __all__ = [
     "chosen",
     "codelength",
     "codelength_adaptive",
+    "collected",
     "entropy_windows",
     "histogram",
     "instruction_set",
+    "note_served",
     "patch_plan",
     "patch_rows",
     "predictive_bits",

@@ -12,6 +12,7 @@ import shutil
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache, wraps
 from inspect import signature
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args
 
+from model_forensics import spans
 from model_forensics.errors import BackendUnavailable, UsageError
 
 Operation = Literal[
@@ -58,6 +60,7 @@ AVAILABLE: Final = "available"
 _DLPACK_CPU: Final = 1  # kDLCPU of the DLPack standard
 
 _served: dict[str, str] = {}
+_collected: ContextVar[tuple[dict[str, str], ...]] = ContextVar("collected", default=())
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -71,12 +74,14 @@ class Choice:
         backend: name of the backend, never "auto".
         module: the module that implements it.
         passed_over: backends that `auto` would have preferred, with the reason why they cannot serve.
+        began: when it was made, for who listens to spans.
     """
 
     operation: str
     backend: str
     module: ModuleType
     passed_over: Mapping[str, str] = field(default_factory=dict)
+    began: int = field(default_factory=spans.now, compare=False)
 
 
 def select(op: str, x: Any, backend: str = "auto") -> Choice:
@@ -133,8 +138,27 @@ def served_on_gpu(operation: Callable[_Arguments, _Result]) -> Callable[_Argumen
 
 
 def record(choice: Choice) -> None:
-    """Note that a backend is serving an operation."""
-    _served[choice.operation] = choice.backend
+    """Note that a backend has served an operation."""
+    note_served({choice.operation: choice.backend})
+    spans.ended(f"{choice.operation} ({choice.backend})", "operation", choice.began)
+
+
+def note_served(served: Mapping[str, str]) -> None:
+    """Note which backends served which operations: now, or when what is now reused was computed."""
+    _served.update(served)
+    for collected in _collected.get():
+        collected.update(served)
+
+
+@contextmanager
+def collected() -> Iterator[dict[str, str]]:
+    """A dictionary that fills with what `chosen` would say if only the body, in this thread, had run."""
+    found: dict[str, str] = {}
+    token = _collected.set((*_collected.get(), found))
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
 
 
 def chosen() -> dict[str, str]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from string import Template
-
 from model_forensics.report import sections, site_sections, verdict, words
 from model_forensics.report.charts import interval_glyph
 from model_forensics.report.markup import Child, Markup, element, facts, join
@@ -18,15 +15,20 @@ from model_forensics.report.numbers import (
     rate,
     size,
 )
+from model_forensics.report.page import render_page
 from model_forensics.types import AnalysisResult
 
 _LISTED_WARNINGS = 30
+
+REPORT_ROLE = "report"
+"""What an encrypted report opens as; see `files.write_protected`."""
 
 
 def render_html(result: AnalysisResult) -> str:
     """The whole result as one HTML page, under 1 MB whatever the number of sites and tokens.
 
-    It loads nothing from anywhere, has a light, a dark and a print form, and carries text beside every chart.
+    Its first lines name this program, by which `rekey` knows a report. It loads nothing from anywhere, has a light, a
+    dark and a print form, and carries text beside every chart.
     Every string of the result is escaped; hidden characters are written as `\\u{…}`.
     """
     body = join(
@@ -43,11 +45,7 @@ def render_html(result: AnalysisResult) -> str:
             _environment(result),
         ]
     )
-    folder = files("model_forensics.report")
-    page = Template(folder.joinpath("page.html").read_text(encoding="utf-8"))
-    style = folder.joinpath("style.css").read_text(encoding="utf-8")
-    title = element("span", f"{verdict.headline(result)} · {clean(result.bundle_id)}")
-    return page.substitute(title=title.removeprefix("<span>").removesuffix("</span>"), style=style, body=body)
+    return render_page(f"{verdict.headline(result)} · {clean(result.bundle_id)}", body)
 
 
 def _opening(result: AnalysisResult) -> Markup:

@@ -12,23 +12,26 @@ from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from model_forensics.errors import BundleFormatError, ResultsError
-from model_forensics.files import atomic_write, read_json
+from model_forensics.files import parse_json, read_protected, write_protected
 from model_forensics.types import RESULTS_SCHEMA_VERSION, AnalysisResult, FixSet
 
+RESULTS_ROLE = "results"
+"""What an encrypted results file opens as; see `files.write_protected`."""
 MAX_BYTES = 512 << 20
 """Largest results file that is read: 437 sites × 8,192 tokens take about 100 MB."""
 
 _REWRITE = "Write the file anew with 'model-forensics analyze', or pass another file"
 
 
-def write_json(result: AnalysisResult, path: Path) -> None:
-    """Write `result` as UTF-8 JSON, atomically; an existing file is replaced.
+def write_json(result: AnalysisResult, path: Path, *, overwrite: bool = True) -> None:
+    """Write `result` as UTF-8 JSON, atomically; an existing file is replaced, or refused without `overwrite`.
 
     Keys come in the order of the schema, two spaces of indentation, numbers in the shortest form that reads back
-    to the same float64. Equal results give equal bytes.
+    to the same float64. Equal results give equal bytes. The file is encrypted when the process has a key.
 
     Raises:
         ResultsError: a number is NaN or infinite (JSON has neither); the key is named and nothing is written.
+        UsageError: the file is there and may not be replaced.
         StorageError: the file cannot be written.
     """
     document = result.model_dump(mode="json")
@@ -40,15 +43,17 @@ def write_json(result: AnalysisResult, path: Path) -> None:
             where=path,
             cure="This is a fault in the stage that computed it: a value that was not measured must be null",
         )
-    atomic_write(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_protected(path, text, role=RESULTS_ROLE, overwrite=overwrite)
 
 
 def read_json_result(path: Path) -> AnalysisResult:
-    """Read a results file and check it completely: types, unknown keys, finite numbers, and that its parts agree.
+    """Read a results file, plain or encrypted, and check it completely: types, unknown keys, finite numbers, agreement.
 
     Raises:
         ResultsError: the file is missing, is not JSON, has another schema version, or a field is wrong. The error
             names the file, the field and the cure.
+        EncryptionError: it is encrypted, and the key is missing or another one, or it was altered.
     """
     if not path.is_file():
         raise ResultsError(
@@ -57,7 +62,8 @@ def read_json_result(path: Path) -> AnalysisResult:
             cure="Give the path that 'model-forensics analyze --output' wrote",
         )
     try:
-        document = read_json(path, max_bytes=MAX_BYTES)
+        text = read_protected(path, role=RESULTS_ROLE, max_bytes=MAX_BYTES, error=BundleFormatError)
+        document = parse_json(text, where=str(path))
     except BundleFormatError as error:
         raise ResultsError(error.what, where=path, cure=_REWRITE) from error
     _check_version(document, path)

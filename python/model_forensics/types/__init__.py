@@ -7,6 +7,15 @@ document (`AnalysisResult`) is what `results.json` holds; its JSON Schema is der
 from model_forensics.types.base import (
     Frozen,
 )
+from model_forensics.types.batch import (
+    SUMMARY_SCHEMA_VERSION,
+    BatchSummary,
+    Durations,
+    IncidentFailure,
+    IncidentFinding,
+    IncidentGroup,
+    IncidentState,
+)
 from model_forensics.types.causal import (
     CausalResult,
     Certificate,
@@ -27,6 +36,17 @@ from model_forensics.types.causal import (
     Shams,
     Shuffled,
     SideEffects,
+)
+from model_forensics.types.comparison import (
+    ComparedSection,
+    Comparison,
+    Difference,
+    Scalar,
+)
+from model_forensics.types.deployment import (
+    FixedRun,
+    FixedRuns,
+    WrittenSite,
 )
 from model_forensics.types.forensics import (
     ForensicsResult,
@@ -52,29 +72,44 @@ from model_forensics.types.results import (
     BundleSummary,
     Environment,
     Evidence,
+    Export,
     TriageEntry,
+    TriageGroup,
     Validation,
     Verdict,
 )
 
 __all__ = [
     "RESULTS_SCHEMA_VERSION",
+    "SUMMARY_SCHEMA_VERSION",
     "AnalysisResult",
+    "BatchSummary",
     "BundleKind",
     "BundleSummary",
     "CausalResult",
     "Certificate",
+    "ComparedSection",
+    "Comparison",
     "CopyCheck",
+    "Difference",
     "Donor",
     "DonorKind",
+    "Durations",
     "Environment",
     "Evidence",
     "Execution",
+    "Export",
     "Finer",
     "FixSet",
     "FixSetLabel",
+    "FixedRun",
+    "FixedRuns",
     "ForensicsResult",
     "Frozen",
+    "IncidentFailure",
+    "IncidentFinding",
+    "IncidentGroup",
+    "IncidentState",
     "Integrity",
     "Interval",
     "Intervention",
@@ -87,6 +122,7 @@ __all__ = [
     "Replay",
     "Reversal",
     "Sample",
+    "Scalar",
     "SearchSpent",
     "Shams",
     "Shuffled",
@@ -96,8 +132,10 @@ __all__ = [
     "SiteMetrics",
     "Sparse",
     "TriageEntry",
+    "TriageGroup",
     "Validation",
     "Verdict",
     "VersionDifference",
     "Window",
+    "WrittenSite",
 ]

@@ -103,7 +103,32 @@ class TriageEntry(Frozen):
     strongest: str | None  # most suspicious site
     onset: str | None
     anomalous_sites: int | None
+    signature: str | None = None  # where it departs; null where nothing does, or nothing could be judged
+    group: int | None = None  # number of its group; null when the bundle was refused
     error: str | None = None
+
+
+class Export(Frozen):
+    """A fix set written for use elsewhere, or the reason why it was not. What is written was run and does the same."""
+
+    kind: Literal["hook", "weights"]
+    path: str
+    refused: str | None  # nothing was written, and everything below is null
+    max_error: float | None = None  # largest departure from the fix set's outputs, relative to the largest logit
+    samples: int | None = None  # that it was run on
+    weights_digest: str | None = None  # of edited weights
+    changed: tuple[str, ...] | None = None  # their tensors that differ from the model's
+    equals_donor: bool | None = None  # the edited weights are the donor model's, tensor for tensor
+
+
+class TriageGroup(Frozen):
+    """Bundles of a triage with one signature."""
+
+    number: int  # from 1, in the order of the ranking
+    signature: str | None  # null: no site departs, or nothing could be judged
+    count: int
+    representative: str  # path of the first in the ranking
+    anomaly_score: tuple[float, float] | None  # least and largest
 
 
 class Validation(Frozen):
@@ -113,3 +138,4 @@ class Validation(Frozen):
     reason: str
     recorded: FixSet
     measured: FixSet
+    exports: tuple[Export, ...] = ()

@@ -1,0 +1,95 @@
+"""Which bundles of a directory are still to be done. Those that are finished are not opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model_forensics.batch.ledger import Row, Stamp
+from model_forensics.batch.places import result_name
+from model_forensics.bundle import manifest_digest
+from model_forensics.errors import BundleError, EncryptionError
+from model_forensics.files import SEALED_SUFFIX
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A bundle to analyse; `deaths` workers ended over it so far."""
+
+    name: str  # of its result
+    path: Path
+    stamp: Stamp
+    deaths: int = 0
+
+
+@dataclass
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        waiting: in this order: new and changed bundles by name, then those that a kill interrupted, because one of
+            them may have been the reason for it.
+        suspects: bundles that a worker did not survive; done last and one at a time, so that no other is blamed.
+        moved: bundles whose stamp changed and whose content did not.
+        total: bundles in all.
+    """
+
+    waiting: list[Incident] = field(default_factory=list)
+    suspects: list[Incident] = field(default_factory=list)
+    moved: list[tuple[str, Stamp]] = field(default_factory=list)
+    total: int = 0
+
+
+def make_plan(paths: Sequence[Path], rows: Mapping[str, Row], *, retry: bool) -> Plan:
+    """What of `paths` is not finished according to the ledger, or changed since.
+
+    Args:
+        paths: bundles.
+        rows: the ledger's.
+        retry: also bundles that were refused or poisoned.
+    """
+    plan = Plan(total=len(paths))
+    interrupted: list[Incident] = []
+    for path in paths:
+        name = result_name(path.name or path.resolve().name)
+        stamp = stamp_of(path)
+        row = rows.get(name)
+        incident = Incident(name, path, stamp)
+        if row is None:
+            plan.waiting.append(incident)
+        elif row.state == "running":
+            suspect = row.deaths > 0
+            (plan.suspects if suspect else interrupted).append(Incident(name, path, stamp, row.deaths))
+        elif row.state in ("refused", "poisoned"):
+            if retry or row.stamp != stamp:
+                plan.waiting.append(incident)
+        elif row.stamp != stamp:
+            if row.digest is not None and _digest(path) == row.digest:
+                plan.moved.append((name, stamp))
+            else:
+                plan.waiting.append(incident)
+    plan.waiting += interrupted
+    return plan
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Of a bundle's manifest, plain or encrypted; empty where there is none."""
+    for suffix in ("", SEALED_SUFFIX):
+        try:
+            status = os.stat(f"{path}/{MANIFEST}{suffix}", follow_symlinks=False)
+        except OSError:
+            continue
+        return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
+    return Stamp(None, None, None)
+
+
+def _digest(path: Path) -> str | None:
+    """The content's; None for a broken bundle, whose analysis will say what is wrong."""
+    try:
+        return manifest_digest(path)
+    except (BundleError, EncryptionError):
+        return None

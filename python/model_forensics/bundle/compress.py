@@ -1,0 +1,181 @@
+"""Rewriting one bundle with the codec `arithmetic`: without loss, proven before the original goes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from model_forensics.bundle.coded import encode_file
+from model_forensics.bundle.reader import Bundle, load_bundle
+from model_forensics.bundle.schema import ACTIVATIONS, MANIFEST, Manifest, parse_manifest
+from model_forensics.bundle.workplace import Workplace
+from model_forensics.errors import BundleDigestError, StorageError
+from model_forensics.files import (
+    Storage,
+    create_file,
+    dump_json,
+    keep_metadata,
+    open_regular,
+    parse_json,
+    read_content,
+    replace_directory,
+    storage_errors,
+    sync_tree,
+)
+
+Outcome = Literal["compressed", "would_compress", "already_compressed", "too_young", "kept_plain", "refused"]
+
+_SPARE_BYTES = 1 << 20  # of free space, for directories and what else is written meanwhile
+_MAX_MANIFEST_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What became of one bundle.
+
+    Attributes:
+        path: the bundle's directory.
+        outcome: `kept_plain`: its coded form takes no fewer bytes; `refused`: see `reason`.
+        before: bytes of all files on disk before; None where the bundle was not opened or is broken.
+        after: bytes on disk afterwards; None where that was not found out.
+        reason: why it was refused, in words.
+    """
+
+    path: str
+    outcome: Outcome
+    before: int | None = None
+    after: int | None = None
+    reason: str | None = None
+
+
+def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before: datetime) -> Compression:
+    """Rewrite one bundle, if it is old enough, plain, and smaller when coded.
+
+    The coded bundle is written beside the original, synced, read back from disk digest by digest, and only then takes
+    the original's name. Permissions, owner and times stay. At every moment a whole bundle has the name; where names
+    cannot be exchanged, it lies in the workplace for a moment (`files.replace_directory`).
+
+    Args:
+        path: the bundle.
+        workplace: of the directory that it lies in, entered; None to change nothing and say what would be done.
+        recorded_before: younger ones are left as they are.
+
+    Raises:
+        BundleError: it is broken, or was changed meanwhile.
+        StorageError: writing failed, or there is too little space; the original is as it was.
+    """
+    manifest = read_manifest(path)
+    if manifest.created_at > recorded_before:
+        return Compression(str(path), "too_young")
+    if manifest.codec != "none":
+        return Compression(str(path), "already_compressed")
+    seen = _state(path)
+    original = load_bundle(path)
+    before = original.bytes
+    if workplace is None:
+        return Compression(str(path), "would_compress", before)
+    _check_space(path, before)
+    with workplace.place_for(path) as (new, aside):
+        after = _write_coded(original, new, before)
+        if after is None:
+            return Compression(str(path), "kept_plain", before, before)
+        _verify(original, new)
+        if _state(path) != seen:
+            raise _changed(path)
+        displaced = replace_directory(new, path, aside)
+        if _state(displaced) != seen:  # between the last look and the exchange
+            replace_directory(displaced, path, aside)
+            raise _changed(path)
+    return Compression(str(path), "compressed", before, after)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The checked manifest of a bundle; nothing else is looked at. Raises as `load_bundle`."""
+    storage = Storage.of(path, "bundle", MANIFEST)
+    return parse_manifest(_manifest_of(storage), str(storage.path(MANIFEST)))
+
+
+def _manifest_of(storage: Storage) -> bytes:
+    content = storage.open(MANIFEST)
+    return read_content(content, 0, min(content.size, _MAX_MANIFEST_BYTES))
+
+
+def _write_coded(original: Bundle, new: Path, limit: int) -> int | None:
+    """Write the coded bundle and sync it; its bytes on disk, or None as soon as they are no fewer than `limit`."""
+    root, manifest = original.path, original.manifest
+    old = Storage.of(root, "bundle", MANIFEST)
+    target = Storage(new, "bundle", old.key)
+    written = 0
+    with storage_errors(root):
+        new.mkdir(mode=0o700)
+        (new / ACTIVATIONS).mkdir()
+        stored = parse_json(_manifest_of(old), where=str(old.path(MANIFEST)))
+        with create_file(target.path(MANIFEST), target.seal(MANIFEST)) as out:
+            out.write(dump_json({**stored, "codec": "arithmetic"}))
+        keep_metadata(old.path(MANIFEST), target.path(MANIFEST))
+        written += target.path(MANIFEST).stat().st_size
+        coded = manifest.model_copy(update={"codec": "arithmetic"})
+        for name in manifest.files:
+            made = coded.stored_name(name)
+            if coded.is_coded(name):
+                encode_file(old.path(name), target.path(made), plain_seal=old.seal(name), seal=target.seal(made))
+            else:
+                shutil.copyfile(old.path(name), target.path(made))
+            keep_metadata(old.path(name), target.path(made))
+            written += target.path(made).stat().st_size
+            if written >= limit:
+                return None
+        for folder in (ACTIVATIONS, "."):
+            keep_metadata(root / folder, new / folder)
+        sync_tree(new)
+    return written
+
+
+def _verify(original: Bundle, new: Path) -> None:
+    """Read everything back from disk: every file's content must have the digest that the original's manifest lists.
+
+    Raises:
+        StorageError: it has not.
+    """
+    for file in new.rglob("*"):
+        if file.is_file():
+            with open_regular(file) as descriptor:  # so that the disk is read, not what was just written to memory
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    copy = load_bundle(new)
+    if copy.content_digest != original.content_digest or copy.samples != original.samples:
+        raise StorageError(
+            "what was written does not read back as what was there; the bundle is as it was",
+            where=original.path,
+            cure="Check the disk and the memory of this machine",
+        )
+
+
+def _check_space(path: Path, needed: int) -> None:
+    free = shutil.disk_usage(path).free
+    if free < needed + _SPARE_BYTES:
+        raise StorageError(
+            f"{free:,} bytes are free on the disk; {needed + _SPARE_BYTES:,} may be needed while both forms are there",
+            where=path,
+            cure="Free some space; smaller bundles may still be compressed, with --keep-going",
+        )
+
+
+def _state(path: Path) -> dict[str, tuple[int, ...]]:
+    """What tells whether it was changed or replaced: its inode; inode, size and modification time of each file."""
+    found: dict[str, tuple[int, ...]] = {"": (path.lstat().st_ino,)}
+    for file in path.rglob("*"):
+        status = file.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            found[str(file.relative_to(path))] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
+
+
+def _changed(path: Path) -> BundleDigestError:
+    return BundleDigestError(
+        "it was changed while it was compressed, and is left as it is", where=path, cure="Run again when nothing writes"
+    )

@@ -1,0 +1,141 @@
+"""Writing a fix set as a hook: composed, run in a process without Model Forensics, and only then put in place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model_forensics.errors import InterventionError, ModelError, UsageError
+from model_forensics.export import hook_check
+from model_forensics.export.hook_text import HookText, compose
+from model_forensics.files import atomic_write
+from model_forensics.models import Model
+from model_forensics.types import FixedRuns
+
+
+def check_hook_target(path: Path, *, overwrite: bool) -> None:
+    """Whether a hook can be written here; before the work.
+
+    Raises:
+        UsageError: another ending than `.py`, or a file is there and `overwrite` is false.
+    """
+    if path.suffix != ".py":
+        raise UsageError("a hook is a Python file", where=path, cure="Give a name that ends in .py")
+    for target in (path, path.with_suffix(".bin")):
+        if not overwrite and os.path.lexists(target):
+            raise UsageError("already exists", where=target, cure="Choose another name, or replace it with --force")
+
+
+def write_hook(
+    path: Path, runs: FixedRuns, model: Model, donor: Model | None, *, about: Sequence[str], overwrite: bool = False
+) -> float:
+    """Writes `path`, and beside it a file with the ending `.bin` where the values are large.
+
+    Args:
+        about: paragraphs for whoever opens the file.
+
+    Returns:
+        The largest departure of the outputs under the hook from those under the fix set, relative to the largest logit.
+
+    Raises:
+        UsageError: as `check_hook_target`.
+        InterventionError: the set cannot be written as a hook, or the hook does not do the same; nothing is written.
+        ModelError: the model has no source that another process could load it from.
+        StorageError: the file cannot be written.
+    """
+    check_hook_target(path, overwrite=overwrite)
+    beside = path.with_suffix(".bin")
+    digest = model.reference.weights_digest
+    assert digest is not None, "loaded models have digests"
+    made = compose(
+        runs,
+        about=about,
+        model_digest=digest,
+        donor_digest=None if donor is None else donor.reference.weights_digest,
+        beside_name=beside.name,
+    )
+    error = _tried(path, made, runs, [model, donor] if donor is not None and made.asks_donor else [model])
+    if made.beside is not None:
+        atomic_write(beside, made.beside, overwrite=overwrite)
+    atomic_write(path, made.text, overwrite=overwrite)
+    return error
+
+
+def _tried(path: Path, made: HookText, runs: FixedRuns, models: Sequence[Model]) -> float:
+    """The hook, run where Model Forensics cannot be imported."""
+    with tempfile.TemporaryDirectory(prefix="model-forensics-") as folder:
+        hook = Path(folder, path.name)
+        hook.write_text(made.text, encoding="utf-8")
+        if made.beside is not None:
+            hook.with_suffix(".bin").write_bytes(made.beside)
+        arrays, request = Path(folder, "arrays.npz"), Path(folder, "request.json")
+        np.savez(arrays, **_arrays(runs))
+        request.write_text(json.dumps(_request(hook, arrays, runs, models)), encoding="utf-8")
+        answer = _asked(request)
+    if "refused" in answer:
+        raise _refusal(f"the exported hook does not run: {answer['refused']}")
+    for name, what in (("error", "with the hook"), ("removed_error", "after the hook is removed")):
+        found = answer[name]
+        if found is None or found > runs.tolerance:
+            size = "NaN or Inf" if found is None else f"{found:.3g} of the largest logit"
+            raise _refusal(f"outputs {what} depart by {size} (limit {runs.tolerance:.3g})")
+    return float(answer["error"])
+
+
+def _arrays(runs: FixedRuns) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    for number, run in enumerate(runs.runs):
+        arrays[f"{number}/fixed"], arrays[f"{number}/failed"] = run.fixed, run.failed
+        arrays.update({f"{number}/inputs/{name}": np.asarray(value) for name, value in run.inputs.items()})
+    return arrays
+
+
+def _request(hook: Path, arrays: Path, runs: FixedRuns, models: Sequence[Model]) -> dict[str, Any]:
+    first = models[0]
+    return {
+        "hook": str(hook),
+        "arrays": str(arrays),
+        "models": [_spec(model) for model in models],
+        "device": str(first.device),
+        "dtype": None if first.dtype is None else str(first.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "samples": len(runs.runs),
+        "inputs": [list(run.inputs) for run in runs.runs],
+        "position": runs.position,
+    }
+
+
+def _spec(model: Model) -> dict[str, str | None]:
+    if model.source is None and model.factory is None:
+        raise ModelError(
+            "the model is only in memory, so no other process can check the hook with it",
+            cure="Give the model's directory or hub id, or a model factory",
+        )
+    return {"source": model.source, "factory": model.factory, "architecture": type(model.module).__name__}
+
+
+def _asked(request: Path) -> dict[str, Any]:
+    """What `hook_check` answers; it finds the operator's own modules where this process does."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-P", str(hook_check.__file__), str(request)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        raise _refusal(f"the exported hook could not be tried: {last}")
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def _refusal(what: str) -> InterventionError:
+    return InterventionError(
+        f"no hook is written: {what}", cure="Use the fix with validate-fix, or export another set of the result"
+    )

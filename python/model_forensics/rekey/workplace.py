@@ -1,0 +1,107 @@
+"""Where an item is rewritten: a hidden directory below the root, of one process at a time; what a kill leaves there.
+
+One item is rewritten at a time. `item` names it, `new` is its new form or, after the exchange, what it replaced, and
+`aside` is what was moved away where the file system cannot exchange two names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from model_forensics.errors import StorageError
+from model_forensics.files import atomic_write, storage_errors
+
+WORKPLACE: Final = ".rekey"
+
+
+class Workplace:
+    """Context manager; entering it repairs what a killed run left.
+
+    Raises:
+        StorageError: another run works below the root, it cannot be written to, or an item that a killed run was
+            rewriting is gone.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._place = root / WORKPLACE
+        self.new = self._place / "new"
+        self.aside = self._place / "aside"
+        self._item = self._place / "item"
+
+    def __enter__(self) -> Self:
+        with storage_errors(self._place):
+            self._lock = self._locked()
+        try:
+            self._recover()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):  # not empty: what is there is kept for the next run
+            self._place.rmdir()
+        os.close(self._lock)
+
+    @contextmanager
+    def rewriting(self, item: Path) -> Iterator[None]:
+        """While it lasts, `item` is being rewritten; what is left in the workplace afterwards is removed."""
+        atomic_write(self._item, os.fsencode(item.relative_to(self.root)))
+        try:
+            yield
+        finally:
+            if os.path.lexists(item):  # else what is in the workplace is the only copy
+                self._clear()
+
+    def _locked(self) -> int:
+        while True:
+            self._place.mkdir(exist_ok=True, mode=0o700)
+            descriptor = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as problem:
+                os.close(descriptor)
+                raise StorageError(
+                    "another rekey works in this directory", where=self.root, cure="Wait until it is done"
+                ) from problem
+            if self._place.exists() and os.path.samestat(self._place.stat(), os.fstat(descriptor)):
+                return descriptor
+            os.close(descriptor)  # removed by the one who held it before
+
+    def _recover(self) -> None:
+        with storage_errors(self._place):
+            if not self._item.exists():
+                self._clear()  # killed before the item was named: nothing of an item is here
+                return
+            item = self.root / os.fsdecode(self._item.read_bytes())
+            if not os.path.lexists(item) and os.path.lexists(self.aside):
+                os.rename(self.aside, item)
+            if not os.path.lexists(item):
+                raise StorageError(
+                    "what a killed run was rewriting is gone",
+                    where=item,
+                    cure=f"Move {self.new} back to it, or remove {self._place}, and run it again",
+                )
+            self._clear()
+
+    def _clear(self) -> None:
+        """The name goes last: as long as there is something to repair, it says of what."""
+        with storage_errors(self._place):
+            for place in (self.new, self.aside):
+                if place.is_dir():
+                    shutil.rmtree(place)
+                else:
+                    place.unlink(missing_ok=True)
+            for left in self._place.glob(".*.tmp"):  # of writing the name
+                left.unlink()
+            self._item.unlink(missing_ok=True)

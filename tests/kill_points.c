@@ -1,0 +1,186 @@
+/* Loaded with LD_PRELOAD: counts the calls that change files below one directory, and at the chosen one kills or fails.
+ *
+ * Every library of the process is reached: Python, SQLite, safetensors. What it does comes from the environment:
+ *   KILL_POINTS_UNDER    directory; calls on files elsewhere are not counted
+ *   KILL_POINTS_COUNTER  file of 8 bytes that all processes count in together
+ *   KILL_POINTS_AT       number of the call, from 1; absent: count only
+ *   KILL_POINTS_ACTION   before | torn | after: SIGKILL before the call, after half of its bytes, after it;
+ *                        errno:N: the call is not made and fails with errno N; torn-errno:N: half of its bytes first
+ *   KILL_POINTS_WHOM     process | group
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static _Atomic long *counter;
+static long chosen;
+static char under[4096];
+static const char *action = "before";
+static int whole_group;
+
+__attribute__((constructor)) static void prepare(void) {
+  const char *place = getenv("KILL_POINTS_COUNTER"), *directory = getenv("KILL_POINTS_UNDER");
+  if (!place || !directory) return;
+  int file = open(place, O_RDWR | O_CLOEXEC);
+  if (file < 0) return;
+  void *memory = mmap(NULL, sizeof(*counter), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  close(file);
+  if (memory == MAP_FAILED) return;
+  snprintf(under, sizeof under, "%s", directory);
+  if (getenv("KILL_POINTS_AT")) chosen = atol(getenv("KILL_POINTS_AT"));
+  if (getenv("KILL_POINTS_ACTION")) action = getenv("KILL_POINTS_ACTION");
+  whole_group = getenv("KILL_POINTS_WHOM") && !strcmp(getenv("KILL_POINTS_WHOM"), "group");
+  counter = memory;
+}
+
+static int below(const char *path) {
+  size_t length = strlen(under);
+  return !strncmp(path, under, length) && (path[length] == '/' || path[length] == 0);
+}
+
+static int of_descriptor(int descriptor) {
+  if (!counter) return 0;
+  char link[64], path[4096];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  if (length < 0) return 0;
+  path[length] = 0;
+  return below(path);
+}
+
+static int of_path(int directory, const char *path) {
+  if (!counter) return 0;
+  if (path[0] == '/') return below(path);
+  if (directory != AT_FDCWD) return of_descriptor(directory);
+  char here[4096];
+  return getcwd(here, sizeof here) && below(here);
+}
+
+static int is_chosen(void) { return atomic_fetch_add(counter, 1) + 1 == chosen; }
+
+static void end(void) {
+  kill(whole_group ? 0 : getpid(), SIGKILL);
+  for (;;) pause();
+}
+
+/* Whether the call is to fail, with errno set; kills where the process is to end before the call. */
+static int fails(void) {
+  const char *number = strchr(action, ':');
+  if (number) {
+    errno = atoi(number + 1);
+    return 1;
+  }
+  if (strcmp(action, "after")) end();
+  return 0;
+}
+
+static int torn(void) { return !strncmp(action, "torn", 4); }
+
+#define REAL(type, name, ...) \
+  static type (*real)(__VA_ARGS__); \
+  if (!real) real = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name)
+
+#define CHANGE(applies, call) \
+  if (!(applies) || !is_chosen()) return call; \
+  if (fails()) return -1; \
+  call; \
+  end(); \
+  return -1
+
+#define WRITE(applies, call, half) \
+  if (!(applies) || !is_chosen()) return call; \
+  if (torn()) (void)!(half); \
+  if (fails()) return -1; \
+  (void)!call; \
+  end(); \
+  return -1
+
+ssize_t write(int file, const void *data, size_t size) {
+  REAL(ssize_t, write, int, const void *, size_t);
+  WRITE(of_descriptor(file), real(file, data, size), real(file, data, size / 2));
+}
+
+ssize_t pwrite(int file, const void *data, size_t size, off_t where) {
+  REAL(ssize_t, pwrite, int, const void *, size_t, off_t);
+  WRITE(of_descriptor(file), real(file, data, size, where), real(file, data, size / 2, where));
+}
+
+ssize_t pwrite64(int file, const void *data, size_t size, off64_t where) {
+  REAL(ssize_t, pwrite64, int, const void *, size_t, off64_t);
+  WRITE(of_descriptor(file), real(file, data, size, where), real(file, data, size / 2, where));
+}
+
+ssize_t writev(int file, const struct iovec *parts, int count) {
+  REAL(ssize_t, writev, int, const struct iovec *, int);
+  WRITE(of_descriptor(file), real(file, parts, count), real(file, parts, count / 2));
+}
+
+int fsync(int file) {
+  REAL(int, fsync, int);
+  CHANGE(of_descriptor(file), real(file));
+}
+
+int fdatasync(int file) {
+  REAL(int, fdatasync, int);
+  CHANGE(of_descriptor(file), real(file));
+}
+
+int ftruncate(int file, off_t size) {
+  REAL(int, ftruncate, int, off_t);
+  CHANGE(of_descriptor(file), real(file, size));
+}
+
+int ftruncate64(int file, off64_t size) {
+  REAL(int, ftruncate64, int, off64_t);
+  CHANGE(of_descriptor(file), real(file, size));
+}
+
+int rename(const char *from, const char *to) {
+  REAL(int, rename, const char *, const char *);
+  CHANGE(of_path(AT_FDCWD, to), real(from, to));
+}
+
+int renameat(int here, const char *from, int there, const char *to) {
+  REAL(int, renameat, int, const char *, int, const char *);
+  CHANGE(of_path(there, to), real(here, from, there, to));
+}
+
+int link(const char *from, const char *to) {
+  REAL(int, link, const char *, const char *);
+  CHANGE(of_path(AT_FDCWD, to), real(from, to));
+}
+
+int linkat(int here, const char *from, int there, const char *to, int flags) {
+  REAL(int, linkat, int, const char *, int, const char *, int);
+  CHANGE(of_path(there, to), real(here, from, there, to, flags));
+}
+
+int unlink(const char *path) {
+  REAL(int, unlink, const char *);
+  CHANGE(of_path(AT_FDCWD, path), real(path));
+}
+
+int unlinkat(int directory, const char *path, int flags) {
+  REAL(int, unlinkat, int, const char *, int);
+  CHANGE(of_path(directory, path), real(directory, path, flags));
+}
+
+int mkdir(const char *path, mode_t mode) {
+  REAL(int, mkdir, const char *, mode_t);
+  CHANGE(of_path(AT_FDCWD, path), real(path, mode));
+}
+
+int rmdir(const char *path) {
+  REAL(int, rmdir, const char *);
+  CHANGE(of_path(AT_FDCWD, path), real(path));
+}
