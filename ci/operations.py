@@ -1,4 +1,4 @@
-"""Runs docs/operations.md from an empty directory and compares what it prints, or writes that into the page (`--write`).
+"""Runs docs/operations.md from an empty directory and compares what it prints, or writes it into the page (`--write`).
 
 The page has two kinds of blocks: a `python` block under a comment `<!-- file: NAME -->` is written to a file of that
 name, and in a `console` block each line that starts with `$ ` is a command, followed by what it prints on stdout.
