@@ -101,7 +101,7 @@ def _bin_sums(backend: str, up: Upload) -> Sequence[Any]:
 def _predictive_bits(backend: str, up: Upload) -> Sequence[Any]:
     one = np.ones(CHANNELS, np.float32)
     model = ops.Predictive(
-        location=0 * one, scale=one, degrees=np.zeros(CHANNELS, np.uint8), positive=one / 2, presence_gain=0 * one,
+        location=0 * one, scale=one, degrees=np.zeros(CHANNELS, np.uint8), positive=np.full(CHANNELS, 0.5, np.float32), presence_gain=0 * one,
         bits=_random().uniform(1, 8, (1, LEVELS)), expected=np.array([4.0]), step=0.5, resolution=0.01,
         least_scale=0.01, largest_square=100.0,
     )  # fmt: skip
