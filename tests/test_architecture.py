@@ -15,7 +15,7 @@ import model_forensics
 PACKAGE = Path(model_forensics.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "failure", "types", "files", "config"}
-WIRING = {"pipeline", "triage", "sources", "environment", "health"}
+WIRING = {"pipeline", "triage", "sources", "environment", "health", "streaming"}
 EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "report"}
 # What each part may import, besides itself and the package's own `__init__`.
 ARROWS: dict[str, set[str]] = {

@@ -12,6 +12,7 @@ from model_forensics.bundle import MemoryRecording, find_bundles
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
 from model_forensics.errors import InputRefused, ResultsError, UsageError
+from model_forensics.streaming import Streaming
 from model_forensics.triage import ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
@@ -48,11 +49,19 @@ class RCAPipeline:
     Args:
         config: a `Config`, a dictionary of its shape, or None for the defaults.
         progress: told about every stage's steps.
+        streaming: which recordings forensics read block by block, and in how much memory.
     """
 
-    def __init__(self, config: Config | dict[str, Any] | None = None, *, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        config: Config | dict[str, Any] | None = None,
+        *,
+        progress: Progress | None = None,
+        streaming: Streaming | None = None,
+    ) -> None:
         self.config = config if isinstance(config, Config) else Config.from_dict(config or {})
         self._progress = progress or (lambda stage, done, total: None)
+        self._streaming = streaming or Streaming()
 
     def analyze_incident(
         self,
@@ -94,7 +103,7 @@ class RCAPipeline:
         path = sources.output_path(output, recording, self.config)
         benign = sources.open_baseline(baseline, self.config)
         warnings: list[str] = []
-        forensics = self._forensics(recording, benign.baseline)
+        forensics = self._forensics(recording, benign.baseline, warnings)
         opened = self._open_model(recording, model, model_factory, warnings, strict=strict)
         donor = None
         causal = None
@@ -244,11 +253,14 @@ class RCAPipeline:
 
     # --- stages -----------------------------------------------------------------------------------
 
-    def _forensics(self, recording: Recording, baseline: Baseline | None) -> ForensicsResult:
+    def _forensics(self, recording: Recording, baseline: Baseline | None, warnings: list[str]) -> ForensicsResult:
+        if baseline is not None:
+            baseline.prepare(self.config.modules.cf)  # so that its memory counts as in use
         return cf.analyze(
             recording,
             baseline,
             self.config.modules.cf,
+            memory=self._streaming.memory_for(recording, warnings),
             progress=lambda done, total: self._progress("forensics", done, total),
         )
 

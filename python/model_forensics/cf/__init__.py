@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model_forensics.cf.analyze import analyze
 from model_forensics.cf.baseline import Baseline, fit_baseline
+from model_forensics.cf.blocks import least_memory
 from model_forensics.cf.origin import Source, missing_sources
 
-__all__ = ["Baseline", "Source", "analyze", "fit_baseline", "missing_sources"]
+__all__ = ["Baseline", "Source", "analyze", "fit_baseline", "least_memory", "missing_sources"]
