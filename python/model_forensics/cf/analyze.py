@@ -17,7 +17,7 @@ from model_forensics.cf.limits import limitations
 from model_forensics.cf.moments import Moments
 from model_forensics.cf.onset import find_onset, make_onset
 from model_forensics.cf.planes import Layout, read_entries, select
-from model_forensics.cf.reading import Instrument, read
+from model_forensics.cf.reading import Instrument, read, release_memory
 from model_forensics.cf.rows import rows_of, rows_without_baseline
 from model_forensics.types import ForensicsResult, Onset, SiteMetrics
 
@@ -128,6 +128,8 @@ def _without_baseline(
             entries = read_entries(recording, sample, layout)
             first.add(select(entries, 0))
             later.add(select(entries, 1))
+            if memory is not None:
+                release_memory(recording)
         models = models_of((first, later), layout)
         return Instrument(lambda entries: measure(entries, models, layout, methods, config.entropy_window))
 

@@ -124,6 +124,13 @@ def read(
     )
 
 
+def release_memory(recording: Recording) -> None:
+    """Let a recording on disk give back the memory of what was read of it."""
+    release = getattr(recording, "release_memory", None)
+    if release is not None:
+        release()
+
+
 def _read_block(
     recording: Recording,
     block: Block,
@@ -141,7 +148,6 @@ def _read_block(
     details: list[SampleDetail] = []
     profiles: Profiles = [()] * len(layout)
     sketches: list[Floats] = []
-    release = None if keep else getattr(recording, "release_memory", None)
     for sample in range(samples):
         entries = read_entries(recording, sample, layout)
         integrity.add(entries, sample, layout)
@@ -153,7 +159,7 @@ def _read_block(
         details.append(SampleDetail(measured, entries.rows))
         if instrument.sketch is not None:
             sketches.append(instrument.sketch(entries))
-        if release is not None:
-            release()
+        if not keep:
+            release_memory(recording)
         done(sample + 1)
     return ReadBlock(block, integrity, tuple(details), profiles, np.stack(sketches) if sketches else None)
