@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from model_forensics import cf, ops
+from model_forensics import cf
 
 if TYPE_CHECKING:
     from model_forensics.types import Recording
@@ -39,7 +39,6 @@ class Streaming:
             return LEAST if self.enabled else None
         if not self.enabled and content <= self.max_memory:
             return None
-        ops.backends()  # loads them, so that they count as in use
         resident = resident_bytes()
         memory = max(LEAST, self.max_memory - resident - RESERVE)
         needed = max(LEAST, cf.least_memory(recording))
