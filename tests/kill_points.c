@@ -155,6 +155,11 @@ int renameat(int here, const char *from, int there, const char *to) {
   CHANGE(of_path(there, to), real(here, from, there, to));
 }
 
+int renameat2(int here, const char *from, int there, const char *to, unsigned flags) {
+  REAL(int, renameat2, int, const char *, int, const char *, unsigned);
+  CHANGE(of_path(there, to), real(here, from, there, to, flags));
+}
+
 int link(const char *from, const char *to) {
   REAL(int, link, const char *, const char *);
   CHANGE(of_path(AT_FDCWD, to), real(from, to));

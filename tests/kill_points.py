@@ -2,7 +2,8 @@
 
 `kill_points.c` is compiled and loaded into the command with LD_PRELOAD, so that every library's calls are reached
 (Python's, SQLite's, safetensors') and the package itself needs no hooks. Calls are write, pwrite, writev, fsync,
-fdatasync, ftruncate, rename, link, unlink, mkdir and rmdir; those of all processes of the command are counted together.
+fdatasync, ftruncate, rename (also exchanging), link, unlink, mkdir and rmdir; those of all processes of the command are
+counted together.
 
     points = KillPoints(shim, directory)              # shim: `compile_shim(somewhere)`
     calls = points.run(command).calls                 # how many points there are

@@ -129,8 +129,9 @@ def test_recordings_in_memory_are_not_kept(data, settings, computed, monkeypatch
     incident = load_bundle(data / "incident")
     monkeypatch.setattr(type(incident), "content_digest", None)
     kept = caching.Kept(Config.from_dict(settings).cache)
+    config = ForensicsConfig()
     for _ in range(2):
-        kept.forensics(incident, None, ForensicsConfig(), lambda done, total: None)
+        kept.forensics(incident, None, config, lambda: cf.analyze(incident, None, config), lambda done, total: None)
     assert computed == ["analyze"] * 2
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.cf_evaluation.plan import CONFIG
 from model_forensics.cf import Baseline, fit_baseline
+from model_forensics.cf.blocks import Block
 from model_forensics.cf.calibration import Calibration
 from model_forensics.cf.planes import read_entries
 from model_forensics.types import Recording
@@ -29,7 +30,8 @@ class Scorer:
     def normal(self, recording: Recording) -> np.ndarray:
         """[sites, columns] normal scores of the first sample."""
         entries = read_entries(recording, 0, self.baseline.layout)
-        table = self.baseline.measure(entries, CONFIG.compression_methods).table
+        whole = Block(slice(0, len(self.baseline.layout)), self.baseline.layout)
+        table = self.baseline.instrument(whole, CONFIG.compression_methods).measure(entries).table
         return self.calibration.judge.normal_scores(table, entries.rows)
 
     def statistic(self, normal: np.ndarray) -> np.ndarray:

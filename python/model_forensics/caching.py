@@ -72,11 +72,12 @@ class Kept:
         recording: Recording,
         baseline: Baseline | None,
         config: ForensicsConfig,
+        compute: Callable[[], ForensicsResult],
         progress: Callable[[int, int], None],
     ) -> ForensicsResult:
-        """As `cf.analyze`."""
+        """What `compute` gives for these inputs: the result of `cf.analyze`, with windows."""
         if self._cache is None or recording.content_digest is None:
-            return cf.analyze(recording, baseline, config, progress=progress)
+            return compute()
         key = _key(
             "forensics",
             incident=recording.content_digest,
@@ -90,7 +91,7 @@ class Kept:
             progress(len(recording.samples), len(recording.samples))
             return ForensicsResult.model_validate_json(document)
         with ops.collected() as served:
-            found = cf.analyze(recording, baseline, config, progress=progress)
+            found = compute()
         document = found.model_dump_json().encode()
         if ForensicsResult.model_validate_json(document) == found:  # JSON has no NaN
             self._cache.put(key, json.dumps(served).encode() + b"\n" + document)

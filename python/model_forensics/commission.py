@@ -49,7 +49,7 @@ class Commission:
         count, reason = self._workers()
         return Job(
             start=AnalystSetup(
-                config=self.config,
+                config=self.config.model_copy(update={"streaming": self.config.streaming.shared_by(count)}),
                 fitted=None if baseline_id is None else places.baseline,
                 benign=None if self._benign is None else self._benign.resolve(),
                 model=self.model,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_forensics import bookkeeping, cf, deployment, report, sources
+from model_forensics import bookkeeping, cf, deployment, report, sources, streaming
 from model_forensics.bookkeeping import audited_as
 from model_forensics.bundle import MemoryRecording, find_bundles
 from model_forensics.caching import Kept
@@ -161,7 +161,7 @@ class RCAPipeline:
             benign = sources.open_baseline(baseline, self.config, self._kept.baseline)
         warnings: list[str] = []
         with timed("forensics", bundle):
-            forensics = self._forensics(recording, benign.baseline)
+            forensics = self._forensics(recording, benign.baseline, warnings)
         with timed("model", bundle):
             opened = self._open_model(recording, model, model_factory, warnings, strict=strict)
         donor = None
@@ -244,7 +244,7 @@ class RCAPipeline:
         entries: list[TriageEntry] = []
         self._progress("triage", 0, len(paths))
         with timed("triage"):
-            for entry in triage_bundles(paths, fitted, self.config.modules.cf, workers):
+            for entry in triage_bundles(paths, fitted, self.config, workers):
                 entries.append(entry)
                 self._progress("triage", len(entries), len(paths))
         return numbered(sorted(entries, key=lambda entry: _triage_key(entry, sort_by)))
@@ -414,15 +414,20 @@ class RCAPipeline:
 
     # --- stages -----------------------------------------------------------------------------------
 
-    def _forensics(self, recording: Recording, baseline: Baseline | None) -> ForensicsResult:
+    def _forensics(self, recording: Recording, baseline: Baseline | None, warnings: list[str]) -> ForensicsResult:
         if not self.config.modules.cf.enabled:
             return _NO_FORENSICS
-        return self._kept.forensics(
-            recording,
-            baseline,
-            self.config.modules.cf,
-            progress=lambda done, total: self._progress("forensics", done, total),
-        )
+        settings = self.config.modules.cf
+
+        def progress(done: int, total: int) -> None:
+            self._progress("forensics", done, total)
+
+        def computed() -> ForensicsResult:
+            return streaming.analyze(
+                recording, baseline, settings, self.config.streaming, progress=progress, warn=warnings.append
+            )
+
+        return self._kept.forensics(recording, baseline, settings, computed, progress)
 
     def _open_model(
         self, recording: Recording, model: Any, factory: str | None, warnings: list[str], *, strict: bool

@@ -10,17 +10,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import cf, ops
+from model_forensics import ops, streaming
 from model_forensics.bundle import load_bundle
 from model_forensics.environment import summarise_recording
 from model_forensics.errors import BackendUnavailable, InputRefused
+from model_forensics.logs import LOGGER
 from model_forensics.processes import one_thread_each, processors
 from model_forensics.signatures import signature_of
 from model_forensics.types import ForensicsResult, TriageEntry, TriageGroup
 
 if TYPE_CHECKING:
     from model_forensics.cf import Baseline
-    from model_forensics.config import ForensicsConfig
+    from model_forensics.config import Config
 
 BUNDLES_A_WORKER = 64  # a process takes about a second to start; fewer bundles than these would be done meanwhile
 BUNDLES_A_MESSAGE = 4
@@ -34,28 +35,36 @@ def suitable_workers(bundles: int) -> int:
 
 
 def triage_bundles(
-    paths: Sequence[Path], baseline: Baseline | None, config: ForensicsConfig, workers: int
+    paths: Sequence[Path], baseline: Baseline | None, config: Config, workers: int
 ) -> Iterator[TriageEntry]:
     """The entry of each path, in their order; the same whatever the number of workers.
 
     Processes are spawned, not forked: this one may run threads that hold locks. They get the baseline once, and
-    calibrate it themselves: a fraction of a second, at the same time.
+    calibrate it themselves: a fraction of a second, at the same time. They share the memory ceiling evenly.
     """
     if workers == 1:
         yield from (triage_bundle(path, baseline, config) for path in paths)
         return
     context = get_context("spawn")
+    config = config.model_copy(update={"streaming": config.streaming.shared_by(workers)})
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(baseline, config)) as pool:
         with one_thread_each():
             entries = pool.map(_triage_here, paths, chunksize=BUNDLES_A_MESSAGE)  # starts the processes
         yield from entries
 
 
-def triage_bundle(path: Path, baseline: Baseline | None, config: ForensicsConfig) -> TriageEntry:
+def triage_bundle(path: Path, baseline: Baseline | None, config: Config) -> TriageEntry:
     """One bundle; where it is refused, an entry with the error."""
     try:
         recording = load_bundle(path)
-        found = cf.analyze(recording, baseline, config, windows=False)
+        found = streaming.analyze(
+            recording,
+            baseline,
+            config.modules.cf,
+            config.streaming,
+            windows=False,
+            warn=lambda text: LOGGER.warning("%s: %s", path, text),
+        )
     except InputRefused as error:  # of another model than the baseline's too: the others can still be ranked
         return TriageEntry(
             path=str(path), bundle_id=None, created_at=None, bytes=None, samples=None, anomaly_score=None,
@@ -115,7 +124,7 @@ def ranking(forensics: ForensicsResult) -> list[str]:
     return [metric.site for metric in sorted(judged, key=lambda metric: -(metric.rank_score or 0.0))]
 
 
-def _start_worker(baseline: Baseline | None, config: ForensicsConfig) -> None:
+def _start_worker(baseline: Baseline | None, config: Config) -> None:
     global _in_this_process  # noqa: PLW0603  (what a worker needs is sent to it once, not with each bundle)
     with suppress(BackendUnavailable):  # without the compiled core every operation runs on one thread anyway
         ops.set_threads(1)

@@ -24,6 +24,7 @@ from model_forensics.errors import (
     ModelForensicsError,
     OutputError,
     UnsafeFileError,
+    UsageError,
 )
 from model_forensics.files import open_safetensors, write_safetensors
 
@@ -364,3 +365,48 @@ def test_no_damage_escapes_the_named_errors(broken: Path, reseal: Seal, name: st
             if name != "manifest.json":
                 reseal(broken)
             use(broken)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", *FILES])
+def test_hard_links(broken: Path, tmp_path: Path, name: str) -> None:
+    os.link(broken / name, tmp_path / "another-name")
+    refused(broken, UnsafeFileError, "hard link")
+    (tmp_path / "another-name").unlink()
+    load_bundle(broken)
+
+
+UNSHOWABLE = {"bidi": "L0\u202emlp", "isolate": "L0\u2066mlp", "line": "a\u2028b", "C1": "a\x9bb", "NUL": "a\0b"}
+
+
+@pytest.mark.parametrize("case", UNSHOWABLE)
+def test_names_that_do_not_show_what_they_are(broken: Path, tmp_path: Path, edit_manifest: Edit, case: str) -> None:
+    edit_manifest(broken, set_site("name", UNSHOWABLE[case]))
+    refused(broken, BundleFormatError, "name")
+    with pytest.raises(UsageError, match="bidirectional"), BundleWriter(tmp_path / "b", kind="benign") as writer:
+        writer.add_sample(activations={UNSHOWABLE[case]: np.ones((1, 1), np.float32)})
+    with pytest.raises(UsageError, match="bundle_id"):
+        BundleWriter(tmp_path / "b", kind="benign", bundle_id=UNSHOWABLE[case])
+
+
+def test_names_that_look_the_same(broken: Path, tmp_path: Path, edit_manifest: Edit) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+
+    def rename(value: dict[str, Any]) -> None:
+        value["sites"][0]["name"], value["sites"][1]["name"] = composed, decomposed
+
+    edit_manifest(broken, rename)
+    refused(broken, BundleFormatError, "look the same")
+    one = np.ones((1, 1), np.float32)
+    with pytest.raises(UsageError, match="normalisation"), BundleWriter(tmp_path / "b", kind="benign") as writer:
+        writer.add_sample(activations={composed: one, decomposed: one})
+
+
+def test_nothing_is_ever_extracted_from_an_archive() -> None:
+    import model_forensics
+
+    package = Path(model_forensics.__file__).parent
+    sources = {path: path.read_text() for path in package.rglob("*.py")}
+    assert sources
+    for path, text in sources.items():
+        for name in ("zipfile", "tarfile", "shutil.unpack_archive"):
+            assert name not in text, f"{path} uses {name}"

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from model_forensics.bundle import BundleWriter, archive, compress, compress_bundles, load_bundle, workplace
 from model_forensics.cli.main import main
 from model_forensics.errors import BundleFormatError, StorageError
-from model_forensics.files import _exchange
+from model_forensics.files import _names
 
 OLD = datetime(2020, 1, 2, tzinfo=UTC)
 
@@ -236,7 +236,7 @@ def test_only_one_run_at_a_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(_exchange, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(_names, "exchanged", lambda one, other: False)
     return
 
 
@@ -336,7 +336,7 @@ def failing_calls() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
         "sync": lambda patch: patch.setattr(os, "fsync", fail),
         "mkdir": lambda patch: patch.setattr(Path, "mkdir", fail),
         "owner": lambda patch: patch.setattr(compress.shutil, "copystat", fail),
-        "exchange": lambda patch: patch.setattr(_exchange, "_exchanged", fail),
+        "exchange": lambda patch: patch.setattr(_names, "exchanged", fail),
     }
 
 

@@ -122,7 +122,7 @@ def test_zeros_and_what_is_not_finite_are_left_out() -> None:
     inside = entries.row > 0
     np.testing.assert_array_equal(chosen.zeros, np.bincount(entries.site[inside & (entries.values == 0)], minlength=6))
     columns = shape_columns(chosen)
-    counts = IntegrityCounts.empty(layout, np.ones(6, dtype=bool))
+    counts = IntegrityCounts.empty(layout, np.ones(6, dtype=bool), several=True)
     counts.add(entries, 0, layout)
     told = counts.results(layout)
     for site in range(6):

@@ -136,7 +136,7 @@ def test_nothing_is_replaced_or_written_by_accident(pipeline, data, results, tmp
 def test_a_name_cannot_leave_the_docstring():
     from model_forensics.export.hook_text import _docstring
 
-    text = _docstring(['a """\nimport os # \\', "‮b"])
+    text = _docstring(['a """\nimport os # \\', "\u202eb"])
     assert text.count('"""') == 2
     assert "\\" not in text
     compile(text, "hook", "exec")

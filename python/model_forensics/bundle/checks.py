@@ -37,6 +37,7 @@ from model_forensics.types import Sample
 Tensors = SafeTensors | CodedTensors
 
 _CHECKED_ITEMS: Final = 1 << 20
+_INSTALLED: Final = Path(__file__).resolve().parents[1]  # installers share files of packages by hard links
 _PICKLE_SUFFIXES: Final = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".zip",
 }  # fmt: skip
@@ -48,7 +49,7 @@ def check_directory(root: Path) -> set[str]:
 
     Raises:
         BundleFormatError: no directory, no manifest, a directory that does not belong.
-        UnsafeFileError: a link anywhere, a device or pipe, a pickle or an archive that may hold one.
+        UnsafeFileError: a symbolic or hard link anywhere, a device or pipe, a pickle or an archive that may hold one.
     """
     if root.is_symlink():
         raise UnsafeFileError("a symbolic link", where=root, cure="Give the path of the bundle itself")
@@ -270,6 +271,12 @@ def _collect(folder: Path, prefix: str, found: set[str]) -> None:
                 continue
             if not entry.is_file(follow_symlinks=False):
                 raise UnsafeFileError("not a regular file", where=shown, cure="Remove it")
+            if entry.stat(follow_symlinks=False).st_nlink > 1 and not folder.resolve().is_relative_to(_INSTALLED):
+                raise UnsafeFileError(
+                    "a hard link: the file has another name too, through which it could be changed or is shared",
+                    where=shown,
+                    cure="Copy the bundle with `cp -r`, which gives it files of its own",
+                )
             _refuse_pickle(path, shown)
             found.add(prefix + entry.name)
 

@@ -35,6 +35,7 @@ from model_forensics.files import (
 
 MAGIC: Final = b"MFTENSR1"
 CACHED_SECTIONS: Final = 256
+FEW_SECTIONS: Final = 32  # that stay where memory is short
 
 _HEAD: Final = 16  # magic and number of sections
 _INDEX_ITEM: Final = 8
@@ -136,7 +137,12 @@ class CodedTensors:
             size = self._entries[name].stop - self._entries[name].start
             for start in range(0, size, SECTION):
                 digest.update(self._decoded(name, start, min(size, start + SECTION)).tobytes())
+            self.release_memory()
         return "sha256:" + digest.hexdigest()
+
+    def release_memory(self) -> None:
+        """Keep few decoded sections only, of all files."""
+        _RECENT.shrink(FEW_SECTIONS)
 
     def _decoded(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """Bytes [start, stop) of a tensor, as a flat read-only array of its items."""
@@ -188,6 +194,11 @@ class _RecentSections:
         with self._lock:
             self._sections[key] = section
             if len(self._sections) > self._limit:
+                self._sections.popitem(last=False)
+
+    def shrink(self, limit: int) -> None:
+        with self._lock:
+            while len(self._sections) > limit:
                 self._sections.popitem(last=False)
 
 

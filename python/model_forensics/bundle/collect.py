@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from model_forensics.bundle.schema import SITE_DTYPES, parse_site_name
+from model_forensics.bundle.schema import SITE_DTYPES, UNSHOWABLE, parse_site_name
 from model_forensics.bundle.spool import Spool
 from model_forensics.errors import OutputError, UsageError
 from model_forensics.files import widen_bfloat16
@@ -31,6 +32,14 @@ class SiteData:
     largest_index: int = 0
     places: list[Place] = field(default_factory=list)
     index_places: list[Place] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if re.search(f"[{UNSHOWABLE}]", self.info.name):
+            raise UsageError(
+                "a site name with control characters, bidirectional controls or line separators",
+                where=repr(self.info.name[:80]),
+                cure="Rename it",
+            )
 
     @staticmethod
     def from_first(name: str, value: Activation) -> SiteData:

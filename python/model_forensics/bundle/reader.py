@@ -251,6 +251,20 @@ class Bundle:
         recorded = [entry for entry in known if entry.rows is None or present[entry.rows]]
         return read_together(recorded, sample, self._offsets, self._shards)
 
+    def largest_entries(self, site: str) -> int:
+        """Values that the sample with the most of them recorded at this site; 0 for a site that the bundle lacks."""
+        entry = self._entries.get(site)
+        if entry is None:
+            return 0
+        if entry.entries is not None:
+            return int(np.diff(self._offsets.entries[entry.entries]).max(initial=0))
+        return int(np.diff(self._offsets.of(entry)).max(initial=0)) * entry.features
+
+    def release_memory(self) -> None:
+        """Give back the memory of what was read of the activation files; what is asked for again is read again."""
+        for tensors in self._shards.values():
+            tensors.release_memory()
+
     def raw(self, site: str, sample: int) -> npt.NDArray[Any] | Sparse:
         """As `activation`, but bfloat16 comes as uint16 bit patterns: exactly the stored bits."""
         _, values, indices, shape = self._parts(site, sample)

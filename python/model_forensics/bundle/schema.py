@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -42,7 +43,10 @@ INDEX_TAGS: Final = ("U16", "U32", "I64")
 
 Count = Annotated[int, Field(ge=0, lt=1 << 48)]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-BundleId = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f/\\]{1,200}$")]
+# Invisible characters that reorder what is shown (bidirectional controls) or break its lines, and C0 and C1 controls.
+UNSHOWABLE: Final = "\x00-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff"
+BundleId = Annotated[str, StringConstraints(pattern=rf"^[^{UNSHOWABLE}/\\]{{1,200}}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=rf"^[^{UNSHOWABLE}]*$")]
 _LAYER_SITE = re.compile(r"L(\d{1,6})\.(attn|mlp|resid|head\d{1,9}|neuron\d{1,9})")
 _WHOLE_SITES: Final[dict[str, SiteKind]] = {"embed": "embed", "final_norm": "final_norm", "logits": "logits"}
 
@@ -57,7 +61,7 @@ class FileEntry(Frozen):
 class SiteEntry(Frozen):
     """One recorded site: the fields of `SiteInfo`, and where its data is."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    name: Name
     module: Annotated[str, StringConstraints(max_length=4096)]
     kind: SiteKind
     layer: Annotated[int, Field(ge=0, lt=1 << 20)] | None
@@ -223,9 +227,10 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         raise refuse(f"files does not list {', '.join(missing)}")
     names = set()
     for site in manifest.sites:
-        if site.name in names:
-            raise refuse(f"the site {site.name!r} is listed twice")
-        names.add(site.name)
+        name = unicodedata.normalize("NFC", site.name)
+        if name in names:
+            raise refuse(f"the site {site.name!r} is listed twice (names that look the same count as the same)")
+        names.add(name)
         if not SHARD.fullmatch(site.file) or site.file not in manifest.files:
             raise refuse(f"site {site.name!r} is in {site.file!r}, which is no activation file of this bundle")
         if (site.layout == "sparse") != (site.entries is not None):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -233,9 +234,14 @@ class BundleWriter:
                 sites[name] = site
                 values.append((site, site.checked(value)))
             prepared.append(values)
+        self._refuse_lookalikes(sites)
         self._sites = sites
         self._outputs = outputs
         self._store(call, described, prepared, samples)
+
+    def _refuse_lookalikes(self, sites: Mapping[str, SiteData]) -> None:
+        if len(sites) > len(self._sites) and len({normalize("NFC", name) for name in sites}) < len(sites):
+            raise UsageError("two site names differ in Unicode normalisation only", where=self.path, cure="Rename one")
 
     def _store(
         self,

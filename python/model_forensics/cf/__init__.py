@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model_forensics.cf.analyze import analyze
 from model_forensics.cf.baseline import Baseline, fit_baseline
+from model_forensics.cf.blocks import least_memory
 from model_forensics.cf.origin import Source, missing_sources
 from model_forensics.cf.packing import pack_baseline, unpack_baseline
 from model_forensics.cf.store import is_baseline
@@ -14,6 +15,7 @@ __all__ = [
     "analyze",
     "fit_baseline",
     "is_baseline",
+    "least_memory",
     "missing_sources",
     "pack_baseline",
     "unpack_baseline",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from model_forensics.cf.baseline import Baseline
+from model_forensics.cf.blocks import Block
 from model_forensics.cf.calibration import Calibration
 from model_forensics.cf.compatibility import check_models, check_sites, version_difference
 from model_forensics.cf.features.table import measure
@@ -16,7 +17,7 @@ from model_forensics.cf.limits import limitations
 from model_forensics.cf.moments import Moments
 from model_forensics.cf.onset import find_onset, make_onset
 from model_forensics.cf.planes import Layout, read_entries, select
-from model_forensics.cf.reading import read
+from model_forensics.cf.reading import Instrument, read, release_memory
 from model_forensics.cf.rows import rows_of, rows_without_baseline
 from model_forensics.types import ForensicsResult, Onset, SiteMetrics
 
@@ -31,6 +32,7 @@ def analyze(
     config: ForensicsConfig,
     *,
     windows: bool = True,
+    memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ForensicsResult:
     """Which sites does this recording use in a way that benign runs do not, how sure is that, and where did it begin?
@@ -39,13 +41,15 @@ def analyze(
         recording: all of its samples are read; they combine by group.
         baseline: None gives integrity and bits only.
         windows: whether sites show where inside them: windows and profiles, which a mere ranking has no use for.
-        progress: called with (samples done, samples).
+        memory: bytes that recorded values may take while they are measured; None reads all sites of a sample at once.
+            The result is the same to the last bit. A site is never divided: see `least_memory`.
+        progress: called with (samples done, samples), counting a sample once for each block of sites.
 
     Raises:
         BaselineError: the recording is of another architecture, tokeniser or shape than the baseline.
     """
     if baseline is None:
-        return _without_baseline(recording, config, progress)
+        return _without_baseline(recording, config, memory, progress)
     where = str(recording.path or recording.bundle_id)
     check_models(baseline.model, recording.model, where)
     check_sites(baseline.layout, recording.sites.values(), where)
@@ -59,14 +63,16 @@ def analyze(
     reading = read(
         recording,
         baseline.layout,
-        lambda e: baseline.measure(e, methods),
+        lambda block: baseline.instrument(block, methods),
         progress,
         windows=windows,
-        sketch_one=baseline.sketcher.mean,
+        memory=memory,
     )
     calibration = baseline.calibration(methods).for_groups(len({sample.group for sample in recording.samples}))
     judged = judge(reading, recording, baseline, calibration, warnings)
-    metrics = rows_of(recording, reading, baseline, calibration, judged, methods, config, windows=windows)
+    metrics = rows_of(
+        recording, reading, baseline, calibration, judged, methods, config, windows=windows, memory=memory
+    )
     warnings += limitations(baseline, recording, reading.tables, reading.tokens)
     present = [position for position, detail in enumerate(reading.tokens.max(axis=0)) if detail > 0]
     hard = hard_flags(reading.integrity)
@@ -107,18 +113,27 @@ def _strongest(metrics: Sequence[SiteMetrics], calibration: Calibration) -> Onse
 
 
 def _without_baseline(
-    recording: Recording, config: ForensicsConfig, progress: Callable[[int, int], None] | None
+    recording: Recording,
+    config: ForensicsConfig,
+    memory: int | None,
+    progress: Callable[[int, int], None] | None,
 ) -> ForensicsResult:
     """Integrity, and bits under models fitted to this very recording."""
-    layout = Layout(tuple(recording.sites.values()))
-    first, later = Moments.empty(layout), Moments.empty(layout)
-    for sample in range(len(recording.samples)):
-        entries = read_entries(recording, sample, layout)
-        first.add(select(entries, 0))
-        later.add(select(entries, 1))
-    models = models_of((first, later), layout)
     methods = config.compression_methods
-    reading = read(recording, layout, lambda e: measure(e, models, layout, methods, config.entropy_window), progress)
+
+    def fitted(block: Block) -> Instrument:
+        layout = block.layout
+        first, later = Moments.empty(layout), Moments.empty(layout)
+        for sample in range(len(recording.samples)):
+            entries = read_entries(recording, sample, layout)
+            first.add(select(entries, 0))
+            later.add(select(entries, 1))
+            if memory is not None:
+                release_memory(recording)
+        models = models_of((first, later), layout)
+        return Instrument(lambda entries: measure(entries, models, layout, methods, config.entropy_window))
+
+    reading = read(recording, Layout(tuple(recording.sites.values())), fitted, progress, memory=memory)
     return ForensicsResult(
         metrics=rows_without_baseline(reading, methods),
         anomaly_score=None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_forensics.cf import store
+from model_forensics.cf.blocks import Block
 from model_forensics.cf.calibration import Calibration, calibrate
 from model_forensics.cf.compatibility import SiteForms, common_model, family_name, merge_layout, site_forms
 from model_forensics.cf.features.table import COLUMN, COLUMNS, WHOLE, Measured, measure
@@ -28,6 +29,7 @@ from model_forensics.cf.innovation import Innovations, fit_innovations
 from model_forensics.cf.moments import ChannelModel, Moments
 from model_forensics.cf.origin import Source, distinct, missing_sources, sources_of
 from model_forensics.cf.planes import Entries, Floats, Layout
+from model_forensics.cf.reading import Instrument
 from model_forensics.cf.sketch import Sketcher
 from model_forensics.cf.standardise import site_families
 from model_forensics.errors import BaselineError
@@ -107,6 +109,11 @@ class Baseline:
     def sketcher(self) -> Sketcher:
         return make_sketcher(self.moments, self.layout, self.models)
 
+    def prepare(self, config: ForensicsConfig) -> None:
+        """Compute now what `analyze` would compute first, so that what it takes of memory is known."""
+        self.sketcher  # noqa: B018
+        self.calibration([method for method in config.compression_methods if method in self.methods])
+
     def calibration(self, methods: Sequence[str]) -> Calibration:
         """The calibration for these methods (computed once, then kept)."""
         key = tuple(method for method in self.methods if method in methods)
@@ -117,15 +124,21 @@ class Baseline:
             )
         return self._calibrations[key]
 
-    def measure(self, entries: Entries, methods: Sequence[str]) -> Measured:
-        """One sample under the baseline's models.
+    def instrument(self, block: Block, methods: Sequence[str]) -> Instrument:
+        """What measures samples under the baseline's models, at the sites of a block.
 
         What counts all tokens together is NaN where benign runs had one token only: nothing is known of later ones.
         """
-        measured = measure(entries, self.models, self.layout, methods, self.window)
-        unknown = (entries.rows > 1) & (self.moments[1].rows == 0)
-        measured.table[np.ix_(unknown, [COLUMN[name] for name in WHOLE])] = np.nan
-        return measured
+        models = [None if model is None else model.of_sites(self.layout, block.sites) for model in self.models]
+        only_first = self.moments[1].rows[block.sites] == 0
+
+        def measure_one(entries: Entries) -> Measured:
+            measured = measure(entries, models, block.layout, methods, self.window)
+            unknown = (entries.rows > 1) & only_first
+            measured.table[np.ix_(unknown, [COLUMN[name] for name in WHOLE])] = np.nan
+            return measured
+
+        return Instrument(measure_one, self.sketcher.of_sites(self.layout, block.sites).mean)
 
     def median_bits(self, columns: tuple[int, ...]) -> Floats:
         """[sites] median over benign samples of columns in bits; NaN where none was measured."""

@@ -39,12 +39,12 @@ class IntegrityCounts:
     highest: np.ndarray
     dense: np.ndarray
     rows: Integers
+    several: bool  # samples
 
     @staticmethod
-    def empty(layout: Layout, dense: np.ndarray) -> IntegrityCounts:
+    def empty(layout: Layout, dense: np.ndarray, *, several: bool) -> IntegrityCounts:
         sites = len(layout)
         counts = [np.zeros(sites, dtype=np.int64) for _ in range(5)]
-        channels = layout.channels if dense.any() else 0  # constant channels are told of dense sites only
         return IntegrityCounts(
             values=counts[0],
             nan=counts[1],
@@ -53,11 +53,25 @@ class IntegrityCounts:
             first=[None] * sites,
             shares={name: np.zeros(sites) for name in ("distinct", "low_mantissa", "saturated")},
             weight=np.zeros(sites),
-            lowest=np.full(channels, np.inf, dtype=np.float32),
-            highest=np.full(channels, -np.inf, dtype=np.float32),
+            lowest=np.full(layout.channels, np.inf, dtype=np.float32),
+            highest=np.full(layout.channels, -np.inf, dtype=np.float32),
             dense=dense,
             rows=counts[4],
+            several=several,
         )
+
+    @staticmethod
+    def joined(parts: Sequence[IntegrityCounts]) -> IntegrityCounts:
+        """Of the sites of all parts, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("values", "nan", "inf", "zeros", "weight", "lowest", "highest", "dense", "rows")
+        }
+        shares = {name: np.concatenate([part.shares[name] for part in parts]) for name in parts[0].shares}
+        first = [place for part in parts for place in part.first]
+        return IntegrityCounts(first=first, shares=shares, several=parts[0].several, **arrays)
 
     def add(self, entries: Entries, sample: int, layout: Layout) -> None:
         """Take in one sample."""
@@ -68,7 +82,7 @@ class IntegrityCounts:
         if not entries.finite.all():
             self._add_nonfinite(entries, sample, layout)
         finite = entries.finite
-        if self.rows.max(initial=0) > 1 and self.dense.any():
+        if (self.several or self.rows.max(initial=0) > 1) and self.dense.any():
             np.minimum.at(self.lowest, entries.channel[finite], entries.values[finite])
             np.maximum.at(self.highest, entries.channel[finite], entries.values[finite])
         shapes = entries.shapes

@@ -27,6 +27,7 @@ LARGEST_SQUARE = 100.0  # squared residuals beyond ten scales tell no more about
 SUREST = 2.0**-24  # a sign's probability stays this far from 0 and 1, as far as float32 can tell from 1
 PRIOR_DEGREES = 4.0  # the site's variance counts as this many observations of a channel's
 CHANNELS_AT_ONCE = 1 << 15  # sites are fitted so many together that temporary arrays stay in the cache
+_PER_SITE = frozenset({"presence_expected", "absent_total", "cell_present", "cell_present_variance"})
 DEGREE_CLASSES = np.array([4.0, 8.0, 16.0, 64.0])  # Student-t tables that channels share
 
 
@@ -103,6 +104,18 @@ class ChannelModel:
     cell: npt.NDArray[np.uint8]
     cell_present: Floats
     cell_present_variance: Floats
+
+    def of_sites(self, layout: Layout, sites: slice) -> ChannelModel:
+        """That of some neighbouring sites, without a copy."""
+        if sites == slice(0, len(layout)):
+            return self
+        inside = slice(layout.offsets[sites.start], layout.offsets[sites.stop])
+        return ChannelModel(
+            **{
+                each.name: getattr(self, each.name)[sites if each.name in _PER_SITE else inside]
+                for each in fields(self)
+            }
+        )
 
     @cached_property
     def predictive(self) -> ops.Predictive:

@@ -13,13 +13,14 @@ from pydantic import TypeAdapter
 from scipy.special import ndtri
 
 from model_forensics.cf.baseline import Baseline, nanmedian_rows
+from model_forensics.cf.blocks import Block
 from model_forensics.cf.calibration import Calibration, Scores
 from model_forensics.cf.features.table import COLUMN, Measured
 from model_forensics.cf.integrity import DEPARTS_AT, WORDS, hard_flags
 from model_forensics.cf.judging import Judged
 from model_forensics.cf.limits import dtype_differences
 from model_forensics.cf.planes import Floats, Layout
-from model_forensics.cf.reading import Reading, read
+from model_forensics.cf.reading import Instrument, Reading, read
 from model_forensics.cf.windows import entropy_profile, worst_windows
 from model_forensics.types import SiteInfo, SiteMetrics
 
@@ -43,6 +44,7 @@ def rows_of(
     config: ForensicsConfig,
     *,
     windows: bool,
+    memory: int | None,
 ) -> tuple[SiteMetrics, ...]:
     """One row for each site of the recording, in its order, sites that the baseline lacks included."""
     hard = hard_flags(reading.integrity)
@@ -58,7 +60,7 @@ def rows_of(
     p, bh, by = _numbers(judged.p), _numbers(judged.bh), _numbers(judged.by)
     seen = tokens.sum(axis=0).tolist()
     unknown = Layout(tuple(info for info in recording.sites.values() if info.name not in reading.layout.index))
-    extra = _unknown(recording, unknown) if len(unknown) else []
+    extra = _unknown(recording, unknown, memory) if len(unknown) else []
     rows: list[Row] = []
     for info in recording.sites.values():
         site = reading.layout.index.get(info.name)
@@ -80,11 +82,11 @@ def rows_of(
                 "rank_score": rank[site],
                 "not_judged": judged.reasons[site],
                 "methods": by_method[site],
-                "worst_windows": worst_windows(reading.details, site, reading.layout, calibration.judge.reference)
+                "worst_windows": worst_windows(reading.details(site), site, calibration.judge.reference)
                 if windows and (anomalous or site in worst)
                 else (),
                 "token_profile": reading.profiles[site] or None,
-                "entropy_profile": entropy_profile(reading.details[0].measured, site) if site in worst else None,
+                "entropy_profile": _entropy_profile(reading, site) if site in worst else None,
             }
         )
     return _ROWS.validate_python(rows)
@@ -102,12 +104,22 @@ def rows_without_baseline(reading: Reading, methods: Sequence[str]) -> tuple[Sit
     return _ROWS.validate_python(rows)
 
 
-def _unknown(recording: Recording, sites: Layout) -> list[Row]:
+def _unknown(recording: Recording, sites: Layout, memory: int | None) -> list[Row]:
     """Sites that the baseline lacks: their integrity."""
-    reading = read(recording, sites, lambda e: Measured(np.zeros((len(sites), 0)), ()), None)
+    reading = read(recording, sites, _no_instrument, None, memory=memory)
     counts = zip(sites.sites, reading.tokens.sum(axis=0).tolist(), reading.integrity.results(sites), strict=True)
     reason, hard = "the baseline lacks this site", hard_flags(reading.integrity)
     return [_unscored(*row, reason, bad, {}) for row, bad in zip(counts, hard, strict=True)]
+
+
+def _no_instrument(block: Block) -> Instrument:
+    return Instrument(lambda entries: Measured(np.zeros((len(block.layout), 0)), ()))
+
+
+def _entropy_profile(reading: Reading, site: int) -> tuple[float, ...] | None:
+    """Of the first sample."""
+    block = next(part for part in reading.blocks if part.block.sites.start <= site < part.block.sites.stop)
+    return entropy_profile(block.details[0].measured, site - block.block.sites.start)
 
 
 def _unscored(info: SiteInfo, tokens: int, integrity: Row, reason: str, anomalous: bool, methods: Row) -> Row:

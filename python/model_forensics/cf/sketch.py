@@ -40,6 +40,11 @@ class Sketcher(NamedTuple):
         scale = np.sqrt(SKETCH / np.maximum(layout.features, SKETCH))
         return Sketcher(bucket, np.exp2(-model.location) * sign, scale, position_class)
 
+    def of_sites(self, layout: Layout, sites: slice) -> Sketcher:
+        """That of some neighbouring sites, without a copy."""
+        inside = slice(layout.offsets[sites.start], layout.offsets[sites.stop])
+        return Sketcher(self.bucket[inside], self.factor[inside], self.scale[sites], self.position_class)
+
     def tokens(self, entries: Entries) -> Integers:
         """[sites] tokens that are sketched."""
         later = np.maximum(entries.rows - 1, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,9 +25,16 @@ class SampleDetail:
     tokens: np.ndarray
 
 
-def worst_windows(
-    details: Sequence[SampleDetail], site: int, layout: Layout, reference: Reference
-) -> tuple[Window, ...]:
+@dataclass(frozen=True)
+class SiteDetail:
+    """One site of one sample, and its number among those that were measured together."""
+
+    detail: SampleDetail
+    site: int
+    layout: Layout
+
+
+def worst_windows(details: Iterable[SiteDetail], site: int, reference: Reference) -> tuple[Window, ...]:
     """The rectangles of tokens × channels that depart most, over all samples; those of one sample do not overlap.
 
     `bits` is the log-likelihood ratio of the rectangle against the rest; `sigma` standardises its score against the
@@ -36,12 +43,12 @@ def worst_windows(
     the grid of the scan, and there is one window a position class.
     """
     found: list[tuple[float, Window]] = []
-    for sample, detail in enumerate(details):
-        for kind, part in zip(CLASSES, detail.measured.parts, strict=True):
+    for sample, one in enumerate(details):
+        for kind, part in zip(CLASSES, one.detail.measured.parts, strict=True):
             if part is None:
                 continue
-            for item in _found(part, site, layout):
-                sigma = _sigma(item.score, kind, site, int(detail.tokens[site]), reference)
+            for item in _found(part, one.site, one.layout):
+                sigma = _sigma(item.score, kind, site, int(one.detail.tokens[one.site]), reference)
                 rank = item.score if sigma is None else sigma
                 found.append((rank, _window(item, sample, part.selection.first_row, sigma)))
     found.sort(key=lambda entry: -entry[0])

@@ -171,13 +171,19 @@ class StreamingConfig(_Section):
     enabled: bool = False
     """Read every bundle in parts. Without it only those that exceed `max_memory` are read so."""
     max_memory: Size = 16_000_000_000
-    """Bundles that would take more are streamed. Where it is stated, it also limits what one batch of a fix-set search
-    is planned to take beside the model; where it is not, a GPU's batch may take 80 % of what is free."""
+    """Bundles that would take more are streamed. Where it is stated, processes that work together share it, and it also
+    limits what one batch of a fix-set search is planned to take beside the model; where it is not, a GPU's batch may
+    take 80 % of what is free."""
 
     @property
     def stated_max_memory(self) -> int | None:
         """`max_memory` in bytes where somebody stated it, None where it is the default."""
         return self.max_memory if "max_memory" in self.model_fields_set else None
+
+    def shared_by(self, processes: int) -> StreamingConfig:
+        """The settings of each of several processes that keep to a stated ceiling together."""
+        stated = self.stated_max_memory
+        return self if stated is None else self.model_copy(update={"max_memory": max(1, stated // processes)})
 
 
 class Config(_Section):

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model_forensics.errors import StorageError, UsageError
+from model_forensics.files import _names
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STORAGE = _FULL | {errno.EIO, errno.EROFS}
@@ -30,7 +31,8 @@ def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator
     """Yield a temporary sibling of `target`; on a clean exit its files are fsynced and it becomes `target`.
 
     When the body raises, the temporary directory is removed and `target` is as before. Missing parents are made.
-    With `overwrite`, an existing directory is moved aside, replaced, and then removed. An `OSError` of the body
+    With `overwrite`, an existing directory exchanges its name with the new one, or is moved aside where the file system
+    cannot do that, and is then removed. An `OSError` of the body
     that has nothing to do with the temporary directory or with storage passes through as it is.
 
     Raises:
@@ -119,6 +121,10 @@ def _check_directory_target(target: Path, overwrite: bool) -> None:
 def _move_into_place(temporary: Path, target: Path) -> None:
     if not os.path.lexists(target):
         os.rename(temporary, target)
+        return
+    if _names.exchanged(temporary, target):
+        sync(target.parent)
+        shutil.rmtree(temporary, ignore_errors=True)
         return
     old = temporary.with_suffix(".old")
     os.rename(target, old)

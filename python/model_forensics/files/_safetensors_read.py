@@ -126,6 +126,12 @@ class SafeTensors:
             pieces.append(content[entry.start + start * row : entry.start + stop * row])
         return np.concatenate(pieces).view(DTYPES[self.entry(parts[0][0]).tag])
 
+    def release_memory(self) -> None:
+        """Drop the mapped pages from this process's memory; arrays stay valid, and read them again where needed."""
+        mapping = None if self._map is None else self._map()
+        if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)
+
     def _mapping(self) -> mmap.mmap:
         mapping = None if self._map is None else self._map()
         if mapping is None:

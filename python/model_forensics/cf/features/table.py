@@ -44,12 +44,15 @@ class Part:
     window_bits: Floats
     window_starts: Integers
 
-    def without_entries(self) -> Part:
+    def without_entries(self, *, windows: bool) -> Part:
         empty = np.zeros(0)
         none = empty.astype(np.int64)
-        selection = replace(self.selection, values=empty.astype(np.float32), channel=none, row=none, site=none)
+        selection = replace(
+            self.selection, values=empty.astype(np.float32), channel=none, row=none, site=none, whole=None
+        )
         coded = replace(self.coded, excess=empty, symbols=empty.astype(np.uint8), presence_gain=empty)
-        return replace(self, selection=selection, coded=coded)
+        kept = replace(self, selection=selection, coded=coded)
+        return kept if windows else replace(kept, window_bits=empty, window_starts=np.zeros_like(self.window_starts))
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,14 @@ class Measured:
     table: Floats
     parts: tuple[Part | None, ...]
 
-    def without_entries(self) -> Measured:
-        """The same without per-entry arrays, so that a recording of many samples stays small in memory."""
-        return Measured(self.table, tuple(None if part is None else part.without_entries() for part in self.parts))
+    def without_entries(self, *, windows: bool) -> Measured:
+        """The same without per-entry arrays, so that a recording of many samples stays small in memory.
+
+        Args:
+            windows: whether the entropies of its windows stay.
+        """
+        parts = (None if part is None else part.without_entries(windows=windows) for part in self.parts)
+        return Measured(self.table, tuple(parts))
 
 
 def measure(
