@@ -571,7 +571,7 @@ def _rescorer(recording: Recording, baseline: Baseline | None, config: Forensics
         anomalies: set[tuple[int, str]] = set()
         for index in range(len(recording.samples)):
             run = {site: rows[index] for site, rows in activations.items()}
-            metrics = cf.analyze(_as_recording(recording, index, run), baseline, config).metrics
+            metrics = cf.analyze(_as_recording(recording, index, run), baseline, config, windows=False).metrics
             anomalies |= {(index, metric.site) for metric in metrics if metric.is_anomalous}
         return frozenset(anomalies)
 
