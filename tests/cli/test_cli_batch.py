@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from model_forensics import models
-from model_forensics.analyst import AnalystSetup, PipelineAnalyst
 from model_forensics.batch import Task
 from model_forensics.config import Config
+from model_forensics.pipeline.analyst import AnalystSetup, PipelineAnalyst
 from model_forensics.report import read_json_result
 
 

@@ -320,12 +320,12 @@ def test_a_process_that_is_interrupted(data, tmp_path):
     program = (
         "import pathlib, signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a suite in the background has it ignored
-        "import model_forensics.pipeline as pipeline\n"
+        "from model_forensics import cf\n"
         "from model_forensics.cli.main import main\n"
         "def wait(*arguments, **keywords):\n"
         f"    pathlib.Path({str(marker)!r}).touch()\n"
         "    time.sleep(600)\n"
-        "pipeline.cf.analyze = wait\n"
+        "cf.analyze = wait\n"
         f"main(['analyze', {str(data / 'incident')!r}, '--forensics-only', '--output', {str(output)!r}])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -72,7 +72,7 @@ def command(
 
 
 def _show(entries: list[TriageEntry], top: int | None, output_format: str, *, grouped: bool) -> None:
-    from model_forensics.triage import groups_of  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.pipeline.triage import groups_of  # noqa: PLC0415  (keeps --help fast)
 
     groups = groups_of(entries)[:top]
     if grouped:

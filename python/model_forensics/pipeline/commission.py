@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import sources
-from model_forensics.analyst import AnalystSetup
 from model_forensics.batch import Job, Places, has_gpu, model_bytes, suitable_workers
 from model_forensics.bundle import is_bundle, load_bundles
-from model_forensics.caching import Kept
 from model_forensics.cf import Baseline, is_baseline
 from model_forensics.errors import UsageError
 from model_forensics.files import sha256_bytes
+from model_forensics.pipeline import sources
+from model_forensics.pipeline.analyst import AnalystSetup
+from model_forensics.pipeline.caching import Kept
 
 if TYPE_CHECKING:
     from model_forensics.config import Config

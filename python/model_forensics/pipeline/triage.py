@@ -10,13 +10,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import ops, streaming
+from model_forensics import ops
 from model_forensics.bundle import load_bundle
-from model_forensics.environment import summarise_recording
 from model_forensics.errors import BackendUnavailable, InputRefused
 from model_forensics.logs import LOGGER
+from model_forensics.pipeline import streaming
+from model_forensics.pipeline.environment import summarise_recording
+from model_forensics.pipeline.signatures import signature_of
 from model_forensics.processes import one_thread_each, processors
-from model_forensics.signatures import signature_of
 from model_forensics.types import ForensicsResult, TriageEntry, TriageGroup
 
 if TYPE_CHECKING:

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_forensics import bookkeeping, cf, deployment, report, sources, streaming
-from model_forensics.bookkeeping import audited_as
+from model_forensics import cf, report
 from model_forensics.bundle import MemoryRecording, find_bundles
-from model_forensics.caching import Kept
 from model_forensics.config import Config, ForensicsConfig
-from model_forensics.environment import describe_environment, summarise_recording
 from model_forensics.errors import ConfigError, InputRefused, ResultsError, UsageError
 from model_forensics.files import write_protected
 from model_forensics.logs import log_time, timed
-from model_forensics.triage import numbered, ranking, suitable_workers, triage_bundles
+from model_forensics.pipeline import bookkeeping, deployment, sources, streaming
+from model_forensics.pipeline.bookkeeping import audited_as
+from model_forensics.pipeline.caching import Kept
+from model_forensics.pipeline.environment import describe_environment, summarise_recording
+from model_forensics.pipeline.triage import numbered, ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
     AnalysisResult,
     BatchSummary,
@@ -287,7 +288,7 @@ class RCAPipeline:
             StorageError: disk full, no permission; what is done stays done, and `resume` goes on.
         """
         from model_forensics.batch import run_batch  # noqa: PLC0415
-        from model_forensics.commission import Commission  # noqa: PLC0415  (it needs this module)
+        from model_forensics.pipeline.commission import Commission  # noqa: PLC0415  (it needs this module)
 
         commission = Commission(
             config=self.config,
