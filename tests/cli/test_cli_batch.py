@@ -67,12 +67,13 @@ def test_the_model_is_loaded_once(bundles, fitted, tmp_path, monkeypatch, named)
     load = models.load_model
     monkeypatch.setattr(models, "load_model", lambda *given, **more: loads.append(given) or load(*given, **more))
     monkeypatch.setattr(
-        "model_forensics.pipeline.RCAPipeline._search", lambda *_: (_ for _ in ()).throw(RuntimeError("not searched"))
+        "model_forensics.pipeline.analysis.Analysis._search",
+        lambda *_: (_ for _ in ()).throw(RuntimeError("not searched")),
     )
     model = str(bundles / "model") if named else None
     setup = AnalystSetup(Config(), fitted, None, model, None, None, html=False, strict=False)
     analyst = PipelineAnalyst(setup)
     for name in ("one", "zwei ä", "one"):
         with pytest.raises(RuntimeError, match="not searched"):
-            analyst(Task(name, bundles / name, tmp_path / "staged.json", tmp_path / "result.json"))
+            analyst(Task(name, name, bundles / name, tmp_path / "staged.json", tmp_path / "result.json"))
     assert len(loads) == 1

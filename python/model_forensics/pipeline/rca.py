@@ -1,64 +1,30 @@
-"""The only place that wires the stages: recording → forensics → fix sets → result."""
+"""The class that callers use: its methods say what they take and raise, and hand on to the modules that do the work."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from model_forensics import cf, report
-from model_forensics.bundle import MemoryRecording, find_bundles
-from model_forensics.config import Config, ForensicsConfig
-from model_forensics.errors import ConfigError, InputRefused, ResultsError, UsageError
-from model_forensics.files import write_protected
-from model_forensics.logs import log_time, timed
-from model_forensics.pipeline import bookkeeping, deployment, sources, streaming
+from model_forensics import cf
+from model_forensics.bundle import find_bundles
+from model_forensics.config import Config
+from model_forensics.errors import ConfigError, UsageError
+from model_forensics.logs import timed
+from model_forensics.pipeline import bookkeeping, sources
+from model_forensics.pipeline.analysis import Analysis, Order, Progress
 from model_forensics.pipeline.bookkeeping import audited_as
 from model_forensics.pipeline.caching import Kept
-from model_forensics.pipeline.environment import describe_environment, summarise_recording
-from model_forensics.pipeline.triage import numbered, ranking, suitable_workers, triage_bundles
-from model_forensics.types import (
-    AnalysisResult,
-    BatchSummary,
-    CausalResult,
-    DonorKind,
-    Evidence,
-    FixSet,
-    ForensicsResult,
-    Recording,
-    TriageEntry,
-    Validation,
-    Verdict,
-)
+from model_forensics.pipeline.deployment import Places
+from model_forensics.pipeline.triage import SortBy, rank, suitable_workers
+from model_forensics.pipeline.validation import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
-    from model_forensics.cca import GivenValues
     from model_forensics.cf import Baseline
-    from model_forensics.models import Model
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, the steps done and the steps in all (0 when unknown)."""
-
-Rescore = Callable[["Mapping[str, list[npt.NDArray[np.floating]]]"], frozenset[tuple[int, str]]]
-
-
-_NO_FORENSICS = ForensicsResult(
-    metrics=(),
-    anomaly_score=None,
-    p_value=None,
-    strongest=None,
-    onset=None,
-    baseline_id=None,
-    baseline_groups=None,
-    version_difference=None,
-    warnings=("forensics is switched off (modules.cf.enabled), so no site is judged",),
-)
+    from model_forensics.types import AnalysisResult, BatchSummary, Recording, TriageEntry, Validation
 
 
 class RCAPipeline:
@@ -116,98 +82,24 @@ class RCAPipeline:
             InputRefused: a named subclass says which input cannot be used.
             StorageError: the result could not be written.
         """
-        with bookkeeping.entered(self.config, incident, run) as book:
-            return self._analyze(
-                book,
-                incident,
-                baseline,
-                model,
-                donor_model=donor_model,
-                contrast=contrast,
-                donor_values=donor_values,
-                model_factory=model_factory,
-                output=output,
-                html=html,
-                overwrite=overwrite,
-                staged=staged,
-                strict=strict,
-            )
-
-    def _analyze(
-        self,
-        book: bookkeeping.Book,
-        incident: str | Path | Recording,
-        baseline: Any,
-        model: Any,
-        *,
-        donor_model: Any,
-        contrast: str | Path | Recording | None,
-        donor_values: str | Path | Mapping[str, npt.NDArray[Any]] | None,
-        model_factory: str | None,
-        output: str | Path | None,
-        html: str | Path | bool,
-        overwrite: bool,
-        staged: Path | None,
-        strict: bool,
-    ) -> AnalysisResult:
-        started = time.perf_counter()
         if model is None and _is_module(baseline):
             baseline, model = None, baseline
-        recording = sources.open_recording(incident, self.config)
-        book.opened(recording)
-        _require_incident(recording)
-        path, page = sources.output_paths(output, html, recording, self.config, overwrite=overwrite)
-        bundle = recording.bundle_id
-        with timed("baseline", bundle):
-            benign = sources.open_baseline(baseline, self.config, self._kept.baseline)
-        warnings: list[str] = []
-        with timed("forensics", bundle):
-            forensics = self._forensics(recording, benign.baseline, warnings)
-        with timed("model", bundle):
-            opened = self._open_model(recording, model, model_factory, warnings, strict=strict)
-        donor = None
-        causal = None
-        if opened is not None:
-            with timed("donor", bundle):
-                donor = (
-                    sources.open_model(donor_model, factory=model_factory, config=self.config) if donor_model else None
-                )
-            other = sources.open_recording(contrast, self.config) if contrast else None
-            values = sources.open_donor_values(donor_values)
-            with timed("search", bundle):
-                causal = self._search(opened, recording, benign, donor, other, values, forensics)
-        elif donor_model is not None or contrast is not None or donor_values is not None:
-            raise UsageError("a donor without a model to repair", cure="Pass --model as well")
-        bookkeeping.about(baseline=benign.baseline, model=opened, donor=donor)
-        result = AnalysisResult(
-            bundle_id=recording.bundle_id,
-            verdict=_verdict(forensics, causal),
-            confidence=confidence(causal),
-            execution_time=time.perf_counter() - started,
-            anomaly_score=forensics.anomaly_score,
-            anomaly_p_value=forensics.p_value,
-            compression_metrics=forensics.metrics,
-            onset=forensics.onset,
-            strongest=forensics.strongest,
-            fix_set=causal.fix_set if causal else None,
-            alternatives=causal.alternatives if causal else (),
-            workarounds=causal.workarounds if causal else (),
-            evidence=_evidence(forensics, causal),
-            version_difference=forensics.version_difference,
-            incident=summarise_recording(recording),
-            environment=describe_environment(
-                self.config, model=opened, donor=donor, incident=recording.path, baseline=benign.path
-            ),
-            warnings=(*forensics.warnings, *warnings, *(causal.warnings if causal else ())),
-            export_path=str(path),
+        order = Order(
+            incident=incident,
+            baseline=baseline,
+            model=model,
+            donor_model=donor_model,
+            contrast=contrast,
+            donor_values=donor_values,
+            model_factory=model_factory,
+            output=output,
+            html=html,
+            overwrite=overwrite,
+            staged=staged,
+            strict=strict,
         )
-        written = None if page is None else report.render_html(result)  # before anything is written: both or nothing
-        with book.entering(result, staged or path):
-            report.write_json(result, staged or path, overwrite=overwrite)
-            if page is not None and written is not None:
-                write_protected(page, written, role=report.REPORT_ROLE, overwrite=overwrite)
-        log_time("analysis", bundle, time.perf_counter() - started, result.verdict)
-        return result
+        with bookkeeping.entered(self.config, incident, run) as book:
+            return Analysis(order, self.config, self._kept, self._progress).run(book)
 
     @audited_as("triage")
     def triage(
@@ -215,7 +107,7 @@ class RCAPipeline:
         directory: str | Path,
         *,
         baseline: Any = None,
-        sort_by: Literal["anomaly", "size", "date"] = "anomaly",
+        sort_by: SortBy = "anomaly",
         workers: int | None = 1,
     ) -> list[TriageEntry]:
         """Ranks the bundles of a directory, most urgent first; a broken bundle is an entry with its error, last.
@@ -242,13 +134,7 @@ class RCAPipeline:
             raise UsageError(f"workers is {workers}", cure="Give 1 or more, or None")
         fitted = sources.open_baseline(baseline, self.config, self._kept.baseline).baseline
         bookkeeping.about(baseline=fitted)
-        entries: list[TriageEntry] = []
-        self._progress("triage", 0, len(paths))
-        with timed("triage"):
-            for entry in triage_bundles(paths, fitted, self.config, workers):
-                entries.append(entry)
-                self._progress("triage", len(entries), len(paths))
-        return numbered(sorted(entries, key=lambda entry: _triage_key(entry, sort_by)))
+        return rank(paths, fitted, self.config, workers, sort_by, self._progress)
 
     @audited_as("batch")
     def batch(
@@ -368,252 +254,20 @@ class RCAPipeline:
             ConfigError: the configuration in the result is not one of this release.
             UsageError: an export would replace something.
         """
-        from model_forensics import cca  # noqa: PLC0415  (torch loads late)
-
-        loaded = result if isinstance(result, AnalysisResult) else report.read_json_result(Path(result))
-        where = None if isinstance(result, AnalysisResult) else Path(result)
-        fix = _chosen(loaded, workaround, where)
-        places = deployment.Places.of(export_hook, export_weights, overwrite=overwrite)
-        environment = loaded.environment
-        if incident is None and environment.incident_path is None:
-            raise ResultsError("the result does not say where its incident is", where=where, cure="Pass --incident")
-        recording = sources.open_recording(incident or str(environment.incident_path), self.config)
-        if recording.bundle_id != loaded.bundle_id:
-            raise ResultsError(
-                f"the result is about bundle {loaded.bundle_id}, not {recording.bundle_id}",
-                where=recording.path,
-                cure="Pass the incident that was analysed",
-            )
-        factory = model_factory or environment.model_factory
-        donor_source = donor_model or environment.donor_source
-        modules = Config.from_dict(environment.configuration, where).modules
-        config = self.config.model_copy(update={"modules": modules})
-        benign = sources.open_baseline(baseline or environment.baseline_path, config)
-        contrast = contrast or _donor_source(fix, "contrast")
-        donor_values = donor_values or _donor_source(fix, "given")
-        opened = sources.open_model(model, factory=factory, config=self.config)
-        bookkeeping.about(incident=recording, baseline=benign.baseline, model=opened, result=where)
-        healthy: deployment.Healthy = {
-            "benign": benign.recordings,
-            "donor_model": sources.open_model(donor_source, factory=factory, config=self.config)
-            if donor_source
-            else None,
-            "contrast": sources.open_recording(contrast, self.config) if contrast else None,
-            "donor_values": sources.open_donor_values(donor_values),
-        }
-        rescore = _rescorer(recording, benign.baseline, modules.cf)
-        with timed("validate", recording.bundle_id), cca.memory_limit(self.config.streaming.stated_max_memory):
-            measured = cca.validate_fix(
-                opened, recording, fix, **healthy, config=modules.cca, rescore=rescore, seed=environment.seed
-            )
-        validation = _compare(fix, measured)
-        if not validation.holds or not places.any():
-            return validation
-        with timed("export", recording.bundle_id):
-            exports = places.export(opened, recording, validation, healthy, modules.cca)
-        return validation.model_copy(update={"exports": exports})
-
-    # --- stages -----------------------------------------------------------------------------------
-
-    def _forensics(self, recording: Recording, baseline: Baseline | None, warnings: list[str]) -> ForensicsResult:
-        if not self.config.modules.cf.enabled:
-            return _NO_FORENSICS
-        settings = self.config.modules.cf
-
-        def progress(done: int, total: int) -> None:
-            self._progress("forensics", done, total)
-
-        def computed() -> ForensicsResult:
-            return streaming.analyze(
-                recording, baseline, settings, self.config.streaming, progress=progress, warn=warnings.append
-            )
-
-        return self._kept.forensics(recording, baseline, settings, computed, progress)
-
-    def _open_model(
-        self, recording: Recording, model: Any, factory: str | None, warnings: list[str], *, strict: bool
-    ) -> Model | None:
-        if not self.config.modules.cca.enabled:
-            return None
-        if model is None and factory is None:
-            opened, reason = sources.open_recorded_model(recording, self.config)
-            if reason is not None:
-                warnings.append(reason)
-        else:
-            opened = sources.open_model(model, factory=factory, config=self.config)
-        if opened is not None:
-            mismatch = sources.weights_warning(recording, opened, strict=strict)
-            if mismatch is not None:
-                warnings.append(mismatch)
-        return opened
-
-    def _search(
-        self,
-        model: Model,
-        recording: Recording,
-        benign: sources.BenignSource,
-        donor: Model | None,
-        contrast: Recording | None,
-        values: GivenValues | None,
-        forensics: ForensicsResult,
-    ) -> CausalResult:
-        from model_forensics import cca  # noqa: PLC0415  (torch loads late)
-
-        with cca.memory_limit(self.config.streaming.stated_max_memory):
-            return cca.find_fix_set(
-                model,
-                recording,
-                config=self.config.modules.cca,
-                benign=benign.recordings,
-                donor_model=donor,
-                contrast=contrast,
-                donor_values=values,
-                ranking=ranking(forensics),
-                rescore=_rescorer(recording, benign.baseline, self.config.modules.cf),
-                seed=self.config.seed,
-                timeout_seconds=60 * self.config.timeout_minutes,
-                progress=self._progress,
-            )
-
-
-def confidence(causal: CausalResult | None) -> float | None:
-    """How much the measured evidence carries, 0 to 1; null when no cause was found.
-
-    The lower bound of the flip rate, times how much of the donor's score is recovered (at most 1), times the share of
-    anomalies that the repair explains away where that was measurable. Not yet calibrated as a probability.
-    """
-    if causal is None or causal.fix_set is None or causal.fix_set.label != "cause":
-        return None
-    fix = causal.fix_set
-    assert fix.recovery is not None, "a cause has a measured recovery"
-    explained = 1.0 if fix.explained_away is None else fix.explained_away
-    return fix.flip_interval.low * min(1.0, max(0.0, fix.recovery)) * explained
-
-
-def _verdict(forensics: ForensicsResult, causal: CausalResult | None) -> Verdict:
-    if causal is not None:
-        if causal.replay.failing == 0:
-            return "not_reproduced"
-        if causal.fix_set is None:
-            return "no_fix_found"
-        return "cause_found" if causal.fix_set.label == "cause" else "workaround_found"
-    if any(metric.is_anomalous for metric in forensics.metrics):
-        return "anomaly_located"
-    judged = any(metric.anomaly_score is not None for metric in forensics.metrics)
-    return "nothing_anomalous" if judged else "not_judged"
-
-
-def _evidence(forensics: ForensicsResult, causal: CausalResult | None) -> Evidence:
-    if causal is None:
-        return Evidence(replay=None, search=None, best_effect=None, onset_agrees=None)
-    agrees = None
-    if causal.fix_set is not None and forensics.onset is not None:
-        layers = {metric.site: metric.layer for metric in forensics.metrics}
-        onset_layer = layers.get(forensics.onset.site)
-        sites = [intervention.site for intervention in causal.fix_set.interventions]
-        known = [layer for layer in map(_layer_of, sites) if layer is not None]
-        agrees = forensics.onset.site in sites or (bool(known) and onset_layer == min(known))
-    return Evidence(replay=causal.replay, search=causal.spent, best_effect=causal.best_effect, onset_agrees=agrees)
-
-
-def _layer_of(site: str) -> int | None:
-    head = site.split(".", 1)[0]
-    return int(head[1:]) if head[:1] == "L" and head[1:].isdigit() else None
-
-
-def _chosen(result: AnalysisResult, workaround: int | None, where: object) -> FixSet:
-    """The result's fix set, or the workaround of this number.
-
-    Raises:
-        ResultsError: it has none.
-    """
-    place = None if where is None else str(where)
-    if workaround is not None:
-        count = len(result.workarounds)
-        if not 1 <= workaround <= count:
-            raise ResultsError(
-                f"this result has {count} workarounds, and number {workaround} is asked for",
-                where=place,
-                cure="'model-forensics report' lists them; the first is 1",
-            )
-        return result.workarounds[workaround - 1]
-    if result.fix_set is None:
-        raise ResultsError("this result has no fix set", where=place, cure="Validate a result that found one")
-    return result.fix_set
-
-
-def _donor_source(fix: FixSet, kind: DonorKind) -> str | None:
-    """Where the donor of this kind was; "memory" is no place to look at."""
-    donors = [one.donor for one in fix.interventions if one.donor is not None and one.donor.kind == kind]
-    return next((donor.source for donor in donors if donor.source != "memory"), None)
-
-
-def _compare(recorded: FixSet, measured: FixSet) -> Validation:
-    if not measured.sufficient:
-        reason = f"{measured.flips} of {measured.samples} samples flip now; {recorded.flips} of {recorded.samples} did"
-    elif recorded.label == "cause" and measured.label == "answer_copied":
-        reason = "the set still flips the failure but merely brings its donor's answer along"
-    elif recorded.label == "cause" and measured.label != "cause":
-        reason = "the set still flips the failure but no longer restores the computation"
-    else:
-        reason = f"{measured.flips} of {measured.samples} samples flip"
-    holds = measured.sufficient and (recorded.label != "cause" or measured.label == "cause")
-    return Validation(holds=holds, reason=reason, recorded=recorded, measured=measured)
-
-
-def _rescorer(recording: Recording, baseline: Baseline | None, config: ForensicsConfig) -> Rescore | None:
-    """Forensics as a callable for the search: which sites of which repaired run are anomalous?"""
-    if baseline is None or not config.enabled:
-        return None
-    if "arithmetic" in config.compression_methods:  # zlib and gzip would cost most of the time and see the least
-        config = config.model_copy(update={"compression_methods": ("arithmetic",)})
-
-    def rescore(activations: Mapping[str, list[npt.NDArray[np.floating]]]) -> frozenset[tuple[int, str]]:
-        anomalies: set[tuple[int, str]] = set()
-        for index in range(len(recording.samples)):
-            run = {site: rows[index] for site, rows in activations.items()}
-            metrics = cf.analyze(_as_recording(recording, index, run), baseline, config).metrics
-            anomalies |= {(index, metric.site) for metric in metrics if metric.is_anomalous}
-        return frozenset(anomalies)
-
-    return rescore
-
-
-def _as_recording(original: Recording, index: int, run: Mapping[str, npt.NDArray[np.floating]]) -> MemoryRecording:
-    """One sample's repaired run, seen as a recording of the same sites."""
-    sites = {name: info for name, info in original.sites.items() if name in run}
-    # A repaired run of a generation may be shorter or longer than the recorded one.
-    tokens = max((len(run[name]) for name in sites), default=original.samples[index].tokens)
-    return MemoryRecording(
-        samples=[original.samples[index].model_copy(update={"call": 0, "row": 0, "tokens": tokens})],
-        sites=sites,
-        activations={name: [run[name]] for name in sites},
-        kind="incident",
-        model=original.model,
-        failure=original.failure,
-    )
-
-
-def _triage_key(entry: TriageEntry, sort_by: str) -> tuple[bool, bool, float]:
-    value: float | None
-    if sort_by == "anomaly":
-        value = entry.anomaly_score
-    elif sort_by == "size":
-        value = entry.bytes
-    else:
-        value = entry.created_at.timestamp() if entry.created_at else None
-    return (entry.error is not None, value is None, -(value or 0.0))
+        proof = Proof(
+            result=result,
+            model=model,
+            incident=incident,
+            baseline=baseline,
+            donor_model=donor_model,
+            contrast=contrast,
+            donor_values=donor_values,
+            model_factory=model_factory,
+            workaround=workaround,
+        )
+        return proof.run(self.config, Places.of(export_hook, export_weights, overwrite=overwrite))
 
 
 def _is_module(value: Any) -> bool:
     """Whether this is a torch module or a loaded model, told without importing torch."""
     return any(base.__module__.startswith(("torch.nn", "model_forensics.models")) for base in type(value).__mro__)
-
-
-def _require_incident(recording: Recording) -> None:
-    if recording.kind != "incident":
-        raise InputRefused(
-            f"bundle {recording.bundle_id} is a {recording.kind} recording, not an incident",
-            where=recording.path,
-            cure="Pass an incident bundle first and benign bundles with --baseline",
-        )
