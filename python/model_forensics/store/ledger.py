@@ -129,17 +129,25 @@ class Ledger:
         self._patience = patience
 
     def check(self) -> None:
-        """Refuse, before the work, a ledger that could not be written after it.
+        """Refuse, before the work, a ledger that could not be written after it, as far as can be told without writing.
 
         Raises:
             LedgerError: the file is damaged, something else, or of a later release.
+            StorageError: it cannot be read, or may not be written to.
         """
-        if self.path.exists():
-            with self._open():
-                pass
+        if not self.path.exists():
+            return
+        for place in (self.path, self.path.absolute().parent):  # SQLite's journal lies beside it
+            if not os.access(place, os.W_OK):
+                what = "writing to the ledger is not permitted"
+                raise StorageError(what, where=place, cure="Change the permissions, or choose another output_dir")
+        with self._open():
+            pass
 
     def append(self, row: LedgerRow) -> bool:
         """Enters a row; False when its `run` was there already, so that a row may be entered again after a crash.
+
+        A result takes the place of a refusal of the same run: the disk was full, and the batch was resumed.
 
         Raises:
             LedgerError: the file is damaged, something else, or of a later release.
@@ -153,6 +161,8 @@ class Ledger:
         with self._open(make=True) as database:
             if not _version(database):
                 _create(database)
+            if row.verdict is not None:
+                _withdraw_refusal(database, row.run)
             entered = database.execute(
                 f"INSERT INTO analyses ({names}) VALUES ({places}) ON CONFLICT (run) DO NOTHING", tuple(values.values())
             )
@@ -254,6 +264,12 @@ def _create(database: sqlite3.Connection) -> None:
             database.execute(statement)
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _withdraw_refusal(database: sqlite3.Connection, run: str) -> None:
+    for number in database.execute("SELECT id FROM analyses WHERE run = ? AND verdict IS NULL", (run,)).fetchall():
+        database.execute("DELETE FROM stages WHERE analysis = ?", number)
+        database.execute("DELETE FROM analyses WHERE id = ?", number)
 
 
 def _read(database: sqlite3.Connection, since: datetime | None) -> Iterator[Finished]:
