@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from model_forensics.errors import LedgerError, StorageError
-from model_forensics.types import IncidentFinding, IncidentState
+from model_forensics.types import IncidentFinding, IncidentState, printable
 
 _APPLICATION = 0x4D464232  # "MFB2"
 _TABLES = """
@@ -149,7 +149,7 @@ class Ledger:
         with self._change() as database:
             database.execute(
                 "UPDATE incident SET state = ?, error = ?, deaths = ?, ended_at = ? WHERE name = ?",
-                [state, _printable(error), deaths, _now(), name],
+                [state, printable(error), deaths, _now(), name],
             )
 
     def touch(self, stamps: Iterable[tuple[str, Stamp]]) -> None:
@@ -216,8 +216,3 @@ class Ledger:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _printable(text: str) -> str:
-    """Without the half characters that names which are not UTF-8 put into messages."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from model_forensics.errors import LedgerError, StorageError
 from model_forensics.store.statistics import Finished, Statistics, summarise
-from model_forensics.types import AnalysisResult
+from model_forensics.types import AnalysisResult, printable
 
 LEDGER_FILE: Final = "ledger.sqlite"
 APPLICATION_ID: Final = 0x4D464C47  # "MFLG", in the file's header: what kind of SQLite file it is
@@ -155,6 +155,7 @@ class Ledger:
         """
         values = {name: value for name, value in vars(row).items() if name != "seconds"}
         values["finished_at"] = _microseconds(row.finished_at)
+        values = {name: printable(value) if isinstance(value, str) else value for name, value in values.items()}
         values["causes"] = None if row.causes is None else json.dumps(row.causes, ensure_ascii=False)
         names = ", ".join(values)
         places = ", ".join("?" for _ in values)
