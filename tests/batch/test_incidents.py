@@ -15,7 +15,7 @@ from tests.batch.toy import make_bundles
 
 
 def finished(paths, state="done", digest="sha256:0"):
-    return {path.name: Row(state, 0, stamp_of(path), digest) for path in paths}
+    return {path.name: Row(state, 0, 0, stamp_of(path), digest) for path in paths}
 
 
 @pytest.mark.parametrize("state", ["done", "benign", "refused", "poisoned"])
@@ -38,14 +38,15 @@ def test_finished_bundles_are_not_opened(tmp_path, monkeypatch, state):
 def test_order(tmp_path):
     make_bundles(tmp_path, interrupted="done", deadly="done", new="done", refused="done")
     rows = {
-        "interrupted": Row("running", 0, stamp_of(tmp_path / "interrupted"), None),
-        "deadly": Row("running", 1, stamp_of(tmp_path / "deadly"), None),
-        "refused": Row("refused", 0, stamp_of(tmp_path / "refused"), None),
+        "interrupted": Row("running", 0, 0, stamp_of(tmp_path / "interrupted"), None),
+        "deadly": Row("running", 2, 1, stamp_of(tmp_path / "deadly"), None),
+        "refused": Row("refused", 0, 0, stamp_of(tmp_path / "refused"), None),
     }
     plan = make_plan(find_bundles(tmp_path), rows, retry=False)
     assert [one.name for one in plan.waiting] == ["new", "interrupted"]
-    assert [(one.name, one.deaths) for one in plan.suspects] == [("deadly", 1)]
-    assert "refused" in [one.name for one in make_plan(find_bundles(tmp_path), rows, retry=True).waiting]
+    assert [(one.name, one.attempt, one.deaths) for one in plan.suspects] == [("deadly", 2, 1)]
+    again = make_plan(find_bundles(tmp_path), rows, retry=True).waiting
+    assert [(one.name, one.attempt) for one in again] == [("new", 0), ("refused", 1), ("interrupted", 0)]
 
 
 def test_a_copy_is_no_change_and_other_content_is(tmp_path):

@@ -18,11 +18,18 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Incident:
-    """A bundle to analyse; `deaths` workers ended over it so far."""
+    """A bundle to analyse.
 
-    name: str  # of its result
+    Attributes:
+        name: of its result.
+        attempt: how many of its analyses ended before: with a result, since when it changed, or otherwise.
+        deaths: workers that ended over this analysis so far.
+    """
+
+    name: str
     path: Path
     stamp: Stamp
+    attempt: int = 0
     deaths: int = 0
 
 
@@ -58,20 +65,19 @@ def make_plan(paths: Sequence[Path], rows: Mapping[str, Row], *, retry: bool) ->
         name = result_name(path.name or path.resolve().name)
         stamp = stamp_of(path)
         row = rows.get(name)
-        incident = Incident(name, path, stamp)
         if row is None:
-            plan.waiting.append(incident)
+            plan.waiting.append(Incident(name, path, stamp))
         elif row.state == "running":
-            suspect = row.deaths > 0
-            (plan.suspects if suspect else interrupted).append(Incident(name, path, stamp, row.deaths))
+            begun = Incident(name, path, stamp, row.attempt, row.deaths)
+            (plan.suspects if row.deaths else interrupted).append(begun)
         elif row.state in ("refused", "poisoned"):
             if retry or row.stamp != stamp:
-                plan.waiting.append(incident)
+                plan.waiting.append(Incident(name, path, stamp, row.attempt + 1))
         elif row.stamp != stamp:
             if row.digest is not None and _digest(path) == row.digest:
                 plan.moved.append((name, stamp))
             else:
-                plan.waiting.append(incident)
+                plan.waiting.append(Incident(name, path, stamp, row.attempt + 1))
     plan.waiting += interrupted
     return plan
 
