@@ -64,11 +64,13 @@ class PipelineAnalyst:
         return {name: model.reference.weights_digest for name, model in loaded.items() if model is not None}
 
     def __call__(self, task: Task) -> IncidentFinding:
-        with bookkeeping.entered(self._setup.config, task.path, task.run):  # also what cannot be opened
-            return self._analyze(task)
+        config = self._setup.config
+        with bookkeeping.auditing(config, "analyze"), bookkeeping.entered(config, task.path, task.run):
+            return self._analyze(task)  # also what cannot be opened is a line and a row
 
     def _analyze(self, task: Task) -> IncidentFinding:
         recording = sources.open_recording(task.path, self._setup.config)
+        bookkeeping.about(incident=recording)
         if recording.kind == "benign":
             return _nothing(recording)
         result = self._pipeline.analyze_incident(

@@ -14,7 +14,7 @@ from model_forensics.caching import Kept
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
 from model_forensics.errors import ConfigError, InputRefused, ResultsError, UsageError
-from model_forensics.files import write_protected
+from model_forensics.files import Document, sha256_file, write_together
 from model_forensics.logs import log_time, timed
 from model_forensics.triage import numbered, ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
@@ -159,6 +159,7 @@ class RCAPipeline:
         bundle = recording.bundle_id
         with timed("baseline", bundle):
             benign = sources.open_baseline(baseline, self.config, self._kept.baseline)
+        bookkeeping.about(baseline=benign.baseline)
         warnings: list[str] = []
         with timed("forensics", bundle):
             forensics = self._forensics(recording, benign.baseline, warnings)
@@ -173,11 +174,11 @@ class RCAPipeline:
                 )
             other = sources.open_recording(contrast, self.config) if contrast else None
             values = sources.open_donor_values(donor_values)
+            bookkeeping.about(model=opened, donor=donor, contrast=other)
             with timed("search", bundle):
                 causal = self._search(opened, recording, benign, donor, other, values, forensics)
         elif donor_model is not None or contrast is not None or donor_values is not None:
             raise UsageError("a donor without a model to repair", cure="Pass --model as well")
-        bookkeeping.about(baseline=benign.baseline, model=opened, donor=donor)
         result = AnalysisResult(
             bundle_id=recording.bundle_id,
             verdict=_verdict(forensics, causal),
@@ -200,11 +201,11 @@ class RCAPipeline:
             warnings=(*forensics.warnings, *warnings, *(causal.warnings if causal else ())),
             export_path=str(path),
         )
-        written = None if page is None else report.render_html(result)  # before anything is written: both or nothing
-        with book.entering(result, staged or path):
-            report.write_json(result, staged or path, overwrite=overwrite)
-            if page is not None and written is not None:
-                write_protected(page, written, role=report.REPORT_ROLE, overwrite=overwrite)
+        written = staged or path
+        pages = [] if page is None else [Document(page, report.render_html(result), report.REPORT_ROLE)]
+        documents = [*pages, Document(written, report.json_text(result, written), report.RESULTS_ROLE)]
+        with book.entering(result, written):
+            write_together(documents, overwrite=overwrite)  # the result last: one that is there has its page
         log_time("analysis", bundle, time.perf_counter() - started, result.verdict)
         return result
 
@@ -247,6 +248,8 @@ class RCAPipeline:
             for entry in triage_bundles(paths, fitted, self.config, workers):
                 entries.append(entry)
                 self._progress("triage", len(entries), len(paths))
+        bookkeeping.about(incidents=[one.content_digest for one in entries if one.content_digest is not None])
+        bookkeeping.partly(sum(entry.error is not None for entry in entries), len(entries))
         return numbered(sorted(entries, key=lambda entry: _triage_key(entry, sort_by)))
 
     @audited_as("batch")
@@ -286,7 +289,7 @@ class RCAPipeline:
             WorkerError: workers end before they can start.
             StorageError: disk full, no permission; what is done stays done, and `resume` goes on.
         """
-        from model_forensics.batch import run_batch  # noqa: PLC0415
+        from model_forensics.batch import Places, run_batch  # noqa: PLC0415
         from model_forensics.commission import Commission  # noqa: PLC0415  (it needs this module)
 
         commission = Commission(
@@ -300,7 +303,7 @@ class RCAPipeline:
             html=html,
             strict=strict,
         )
-        return run_batch(
+        summary = run_batch(
             commission.directory,
             Path(output),
             commission.prepare,
@@ -309,6 +312,9 @@ class RCAPipeline:
             retry=retry,
             progress=self._progress,
         )
+        bookkeeping.about(summary=sha256_file(Places(Path(output)).summaries[0]))
+        bookkeeping.partly(summary.failed, sum(summary.counts.values()))
+        return summary
 
     @audited_as("build-baseline")
     def build_baseline(
@@ -391,7 +397,7 @@ class RCAPipeline:
         contrast = contrast or _donor_source(fix, "contrast")
         donor_values = donor_values or _donor_source(fix, "given")
         opened = sources.open_model(model, factory=factory, config=self.config)
-        bookkeeping.about(incident=recording, baseline=benign.baseline, model=opened, result=where)
+        bookkeeping.about(incident=recording, baseline=benign.baseline, model=opened, files={"result": where})
         healthy: deployment.Healthy = {
             "benign": benign.recordings,
             "donor_model": sources.open_model(donor_source, factory=factory, config=self.config)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_forensics import diff, report
+from model_forensics import bookkeeping, diff, report
 from model_forensics.bundle import Shelf, is_bundle, load_bundle, load_bundles
 from model_forensics.cf import Baseline, fit_baseline, is_baseline, missing_sources
 from model_forensics.errors import (
@@ -294,5 +294,8 @@ def compare(left: Path, right: Path) -> Comparison:
             f"{bundle} is a bundle and {results} a results file", cure="Give two bundles, or two results files"
         )
     if left.is_dir():
-        return diff.compare_recordings(load_bundle(left), load_bundle(right), names)
+        recordings = load_bundle(left), load_bundle(right)
+        bookkeeping.about(left=recordings[0].content_digest, right=recordings[1].content_digest)
+        return diff.compare_recordings(*recordings, names)
+    bookkeeping.about(files={"left": left, "right": right})
     return diff.compare_results(report.read_json_result(left), report.read_json_result(right), names)

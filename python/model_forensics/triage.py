@@ -84,6 +84,7 @@ def triage_bundle(path: Path, baseline: Baseline | None, config: Config) -> Tria
         onset=found.onset.site if found.onset else None,
         anomalous_sites=sum(metric.is_anomalous for metric in found.metrics),
         signature=signature_of(found.metrics, found.onset),
+        content_digest=recording.content_digest,
     )
 
 

@@ -32,6 +32,7 @@ def command(
       model-forensics diff monday.json tuesday.json
     """
     from model_forensics import report, sources  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.bookkeeping import about  # noqa: PLC0415
     from model_forensics.files import write_protected  # noqa: PLC0415
 
     if report_path is not None:
@@ -41,6 +42,7 @@ def command(
         write_protected(
             report_path, report.render_comparison_html(comparison), role=report.REPORT_ROLE, overwrite=force
         )
+        about(files={"report": report_path})
     if output_format == "json":
         click.echo(comparison.model_dump_json(indent=2))
     else:
