@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import bookkeeping, report, sources
+from model_forensics import bookkeeping, logs, report, sources
 from model_forensics.bundle import load_bundles
 from model_forensics.cf import Baseline, is_baseline
 from model_forensics.files import write_protected
@@ -30,6 +30,7 @@ class AnalystSetup:
         model, donor_model, model_factory: as for `analyze_incident`; no model: those that the bundles name.
         html: write a page beside each JSON.
         strict: refuse bundles whose weights differ from the model's.
+        log: how the process logs that starts the workers.
     """
 
     config: Config
@@ -40,8 +41,10 @@ class AnalystSetup:
     model_factory: str | None
     html: bool
     strict: bool
+    log: logs.Setup | None = None
 
     def __call__(self) -> PipelineAnalyst:
+        logs.configure_worker(self.log)
         return PipelineAnalyst(self)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import sources
+from model_forensics import logs, sources
 from model_forensics.analyst import AnalystSetup
 from model_forensics.batch import Job, Places, has_gpu, model_bytes, suitable_workers
 from model_forensics.bundle import is_bundle, load_bundles
@@ -57,6 +57,7 @@ class Commission:
                 model_factory=self.model_factory,
                 html=self.html,
                 strict=self.strict,
+                log=logs.present(),
             ),
             settings={
                 "baseline": baseline_id,

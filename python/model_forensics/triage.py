@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import ops, streaming
+from model_forensics import logs, ops, streaming
 from model_forensics.bundle import load_bundle
 from model_forensics.environment import summarise_recording
 from model_forensics.errors import BackendUnavailable, InputRefused
@@ -47,7 +47,9 @@ def triage_bundles(
         return
     context = get_context("spawn")
     config = config.model_copy(update={"streaming": config.streaming.shared_by(workers)})
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(baseline, config)) as pool:
+    with ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(baseline, config, logs.present())
+    ) as pool:
         with one_thread_each():
             entries = pool.map(_triage_here, paths, chunksize=BUNDLES_A_MESSAGE)  # starts the processes
         yield from entries
@@ -125,8 +127,9 @@ def ranking(forensics: ForensicsResult) -> list[str]:
     return [metric.site for metric in sorted(judged, key=lambda metric: -(metric.rank_score or 0.0))]
 
 
-def _start_worker(baseline: Baseline | None, config: Config) -> None:
+def _start_worker(baseline: Baseline | None, config: Config, log: logs.Setup | None) -> None:
     global _in_this_process  # noqa: PLW0603  (what a worker needs is sent to it once, not with each bundle)
+    logs.configure_worker(log)
     with suppress(BackendUnavailable):  # without the compiled core every operation runs on one thread anyway
         ops.set_threads(1)
     _in_this_process = partial(triage_bundle, baseline=baseline, config=config)

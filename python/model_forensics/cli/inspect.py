@@ -30,14 +30,14 @@ def command(bundle: Path, output_format: str, quiet: bool) -> None:
     click.echo(json.dumps(description, indent=2) if output_format == "json" else _in_words(description))
 
 
-_BYTES = ("bytes", "content_bytes", "activation_bytes")
+_SIZES = {"bytes": "size on disk", "content_bytes": "size of its content", "activation_bytes": "size of activations"}
 
 
 def _in_words(description: dict[str, Any]) -> str:
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
 
-    sizes = {key: report.size(description[key]) for key in _BYTES}
-    return _in_lines({**description, **sizes})
+    shown = {_SIZES.get(key, key): report.size(value) if key in _SIZES else value for key, value in description.items()}
+    return _in_lines(shown)
 
 
 def _in_lines(description: dict[str, Any], indent: str = "") -> str:

@@ -215,7 +215,7 @@ def _profiled(wanted: bool, config: Config) -> Iterator[None]:
 @contextmanager
 def _logged(loaded: Loaded, *, quiet: bool) -> Iterator[None]:
     from model_forensics import logs  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.config.variables import secrets, unknown  # noqa: PLC0415
+    from model_forensics.config.variables import secrets_of_process, unknown  # noqa: PLC0415
     from model_forensics.errors import ModelForensicsError  # noqa: PLC0415
 
     config = loaded.config
@@ -229,7 +229,7 @@ def _logged(loaded: Loaded, *, quiet: bool) -> Iterator[None]:
         as_json=config.log_format == "json",
         max_bytes=rotation.size,
         keep=rotation.keep,
-        secrets=lambda: secrets(os.environ),
+        secrets=secrets_of_process,
     ):
         for name, near in unknown(os.environ).items():
             meant = "" if near is None else f"; did you mean {near}?"
