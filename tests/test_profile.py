@@ -47,7 +47,7 @@ def test_torch_is_traced_on_the_same_clock(trace):
         torch.ones(8, 8) @ torch.ones(8, 8)
     found = recording.result
     assert found is not None
-    assert found.torch["aten::mm"].count == 1
+    assert found.torch["aten::mm"].calls == 1
     if not torch.cuda.is_available():
         assert (found.kernels, found.gpu_seconds, found.torch["aten::mm"].gpu_seconds) == (None, None, None)
         assert not any("GPU" in column for header, _ in profile.tables(found) for column in header)

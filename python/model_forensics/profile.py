@@ -37,9 +37,9 @@ class Row:
 
 
 class TorchRow(NamedTuple):
-    """Calls of one name: own time on the CPU; own time on the GPU, None where no GPU was traced."""
+    """Calls of one name: how many; own time on the CPU; own time on the GPU, None where no GPU was traced."""
 
-    count: int
+    calls: int
     cpu_seconds: float
     gpu_seconds: float | None
 
@@ -190,7 +190,8 @@ class _TorchTrace:
 
 def rows_of(averages: Iterable[Any], *, with_gpu: bool) -> tuple[dict[str, TorchRow], dict[str, TorchRow]]:
     """Torch's operations, and what ran on the GPU: its profiler lists both in one, and a kernel's time in both."""
-    operations, kernels = {}, {}
+    operations: dict[str, TorchRow] = {}
+    kernels: dict[str, TorchRow] = {}
     for one in averages:
         gpu = one.self_device_time_total / 1e6 if with_gpu else None
         rows = operations if one.device_type.name == "CPU" else kernels
@@ -219,14 +220,16 @@ def tables(profile: Profile) -> Iterator[tuple[tuple[str, ...], list[tuple[str, 
         [(name, str(row.count), f"{row.seconds:.3f}", share(row.seconds)) for name, row in ordered(profile.operations)],
     )
     found = sorted(profile.torch.items(), key=lambda item: -(item[1].cpu_seconds + (item[1].gpu_seconds or 0.0)))
-    operations = [(name, str(row.count), f"{row.cpu_seconds:.3f}", _seconds(row)) for name, row in found[:MOST_ROWS]]
+    operations = [(name, str(row.calls), f"{row.cpu_seconds:.3f}", _seconds(row)) for name, row in found[:MOST_ROWS]]
     columns = 3 if profile.kernels is None else 4  # without a GPU there is no column for it
     header = ("torch operation", "times", "CPU seconds", "GPU seconds")
     yield header[:columns], [row[:columns] for row in operations]
     if profile.kernels is not None:
         kernels = sorted(profile.kernels.items(), key=lambda item: -(item[1].gpu_seconds or 0.0))[:MOST_ROWS]
-        header = ("on the GPU", "times", "GPU seconds")
-        yield header, [(name[:80], str(row.count), _seconds(row)) for name, row in kernels]
+        yield (
+            ("on the GPU", "times", "GPU seconds"),
+            [(name[:80], str(row.calls), _seconds(row)) for name, row in kernels],
+        )
 
 
 def _seconds(row: TorchRow) -> str:
