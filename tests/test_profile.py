@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,12 +47,47 @@ def test_torch_is_traced_on_the_same_clock(trace):
         torch.ones(8, 8) @ torch.ones(8, 8)
     found = recording.result
     assert found is not None
-    assert found.torch["aten::mm"][0] == 1
+    assert found.torch["aten::mm"].calls == 1
+    if not torch.cuda.is_available():
+        assert (found.kernels, found.gpu_seconds, found.torch["aten::mm"].gpu_seconds) == (None, None, None)
+        assert not any("GPU" in column for header, _ in profile.tables(found) for column in header)
     assert found.torch_seconds is not None
     (stage,) = [event for event in events(trace, "stage") if event["name"] == "search"]
     (product,) = [event for event in events(trace, "cpu_op") if event["name"] == "aten::mm"]
-    slack = 5000  # µs: between the two clocks' readings this thread may have had to wait
+    (clock,) = [event for event in json.loads(trace.read_text())["traceEvents"] if event["name"] == profile._SYNC]
+    slack = clock["dur"] + 1  # µs: the clocks were compared within this event
     assert stage["ts"] - slack <= product["ts"] <= stage["ts"] + stage["dur"] + slack
+
+
+@pytest.mark.gpu
+def test_what_runs_on_the_gpu_is_measured_by_its_clock(trace):
+    import torch
+
+    matrix = torch.rand(4096, 4096, device="cuda")
+    with profile.profiled(trace) as recording, spans.span("search"):
+        matrix @ matrix
+        torch.cuda.synchronize()
+    found = recording.result
+    assert found is not None
+    assert found.gpu_seconds is not None
+    assert 0 < found.gpu_seconds < found.seconds
+    assert found.torch["aten::mm"].gpu_seconds == pytest.approx(found.gpu_seconds, rel=0.1)
+
+
+def test_a_kernel_is_not_counted_twice():
+    def average(key: str, device: str, cpu: float, gpu: float) -> SimpleNamespace:
+        return SimpleNamespace(
+            key=key,
+            device_type=SimpleNamespace(name=device),
+            count=1,
+            self_cpu_time_total=cpu,
+            self_device_time_total=gpu,
+        )
+
+    listed = [average("aten::mm", "CPU", 2e6, 3e6), average("sgemm", "CUDA", 0, 3e6), average("ours", "CUDA", 0, 1e6)]
+    operations, kernels = profile.rows_of(listed, with_gpu=True)
+    assert operations == {"aten::mm": (1, 2.0, 3.0)}
+    assert kernels == {"sgemm": (1, 0.0, 3.0), "ours": (1, 0.0, 1.0)}
 
 
 def test_torch_is_traced_for_a_while_only(trace, monkeypatch):

@@ -53,6 +53,16 @@ def test_a_batch_and_its_resumption(run, bundles, fitted, tmp_path):
     assert run(*arguments, "--force", "--exit-code").exit_code == 1  # something was found
 
 
+def test_workers_write_to_the_same_log(run, bundles, tmp_path):
+    log = tmp_path / "ein log.txt"
+    (tmp_path / "c.yaml").write_text(f'log_file: "{log}"\n')
+    arguments = ["--forensics-only", "--workers", "2", "--config", tmp_path / "c.yaml", "--output", tmp_path / "out"]
+    assert run("batch", bundles, *arguments).exit_code == 4
+    columns = [line.split() for line in log.read_text().splitlines() if "execution_time=" in line]
+    timed = {(line[8], line[10]) for line in columns}
+    assert {("incident", stage) for stage in ("baseline", "forensics", "model", "analysis")} <= timed
+
+
 def test_contradictions(run, bundles, tmp_path):
     arguments = ["batch", bundles, "--output", tmp_path / "out"]
     for more in (["--force", "--resume"], ["--retry"], ["--forensics-only", "--model", "x"], ["--workers", "0"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,8 +33,16 @@ def test_tables_show_verdicts_causes_durations_and_refusals(run, filled):
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
     assert lines["cause_found"] == ["cause_found", "2"]
     assert lines["cause"] == ["cause", "L3.mlp,", "L4.attn", "2", "0.90", "0.90"]
-    assert lines["total,"] == ["total,", "s", "2", "2.5", "2", "3", "3", "3"]
+    assert lines["total,"] == ["total,", "s", "2", "2.500", "2.000", "3.000", "3.000", "3.000"]
     assert lines["BundleDigestError"] == ["BundleDigestError", "1"]
+
+
+def test_one_is_no_plural_and_a_period_reads_as_a_date(run, tmp_path):
+    row = LedgerRow("1", datetime.now(UTC), bundle_id="inc", verdict="no_fix_found", seconds={"total": 4321.0})
+    Ledger(tmp_path / LEDGER_FILE).append(row)
+    first, *_, last = run("stats", "--output-dir", tmp_path, "--since", "1d").stdout.splitlines()
+    assert re.fullmatch(r"Since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: 1 run, 0 refused, 1 incident", first)
+    assert last.split()[2:4] == ["1", "4,321.000"]
 
 
 def test_since_and_json(run, filled):
@@ -49,11 +58,10 @@ def test_since_and_json(run, filled):
 def test_an_empty_ledger_is_said_so(run, tmp_path, filled):
     nowhere = run("stats", "--output-dir", tmp_path / "nowhere")
     assert nowhere.exit_code == 0
-    assert "No analysis ended so far" in nowhere.stdout
-    assert "is not there yet" in nowhere.stdout
+    assert nowhere.stdout == f"No analysis has ended so far. ({tmp_path / 'nowhere' / LEDGER_FILE} is not there yet)\n"
     assert not (tmp_path / "nowhere").exists()
     idle = run("stats", "--output-dir", filled, "--since", "0s")
-    assert "No analysis ended since" in idle.stdout
+    assert re.match(r"No analysis has ended since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\. ", idle.stdout)
     assert "not there yet" not in idle.stdout
 
 

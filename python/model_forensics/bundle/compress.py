@@ -44,6 +44,7 @@ class Compression:
         before: bytes of all files on disk before; None where the bundle was not opened or is broken.
         after: bytes on disk afterwards; None where that was not found out.
         reason: why it was refused, in words.
+        content_digest: of what it holds, which compression does not change; None where it was not opened.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Compression:
     before: int | None = None
     after: int | None = None
     reason: str | None = None
+    content_digest: str | None = None
 
 
 def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before: datetime) -> Compression:
@@ -78,12 +80,12 @@ def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before:
     original = load_bundle(path)
     before = original.bytes
     if workplace is None:
-        return Compression(str(path), "would_compress", before)
+        return Compression(str(path), "would_compress", before, content_digest=original.content_digest)
     _check_space(path, before)
     with workplace.place_for(path) as (new, aside):
         after = _write_coded(original, new, before)
         if after is None:
-            return Compression(str(path), "kept_plain", before, before)
+            return Compression(str(path), "kept_plain", before, before, content_digest=original.content_digest)
         _verify(original, new)
         if _state(path) != seen:
             raise _changed(path)
@@ -91,7 +93,7 @@ def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before:
         if _state(displaced) != seen:  # between the last look and the exchange
             replace_directory(displaced, path, aside)
             raise _changed(path)
-    return Compression(str(path), "compressed", before, after)
+    return Compression(str(path), "compressed", before, after, content_digest=original.content_digest)
 
 
 def read_manifest(path: Path) -> Manifest:

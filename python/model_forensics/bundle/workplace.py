@@ -14,6 +14,7 @@ from typing import Final, Self
 from model_forensics.bundle.reader import load_bundle
 from model_forensics.errors import BundleError, StorageError
 from model_forensics.files import storage_errors
+from model_forensics.processes import uninterrupted
 
 WORKPLACE: Final = ".compress-bundles"
 _NEW, _ASIDE = "new", "aside"
@@ -78,9 +79,10 @@ class Workplace:
         try:
             yield new, aside
         finally:
-            if os.path.lexists(path):  # else it is the only copy
-                for place in (new, aside):
-                    shutil.rmtree(place, ignore_errors=True)
+            with uninterrupted():
+                if os.path.lexists(path):  # else it is the only copy
+                    for place in (new, aside):
+                        shutil.rmtree(place, ignore_errors=True)
 
     def recover(self) -> None:
         """Put back what a killed run had moved away, and remove what it left.

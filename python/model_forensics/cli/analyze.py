@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from model_forensics.cli import exits, options
 from model_forensics.cli.progress import Reporter
+
+if TYPE_CHECKING:
+    from model_forensics.types import AnalysisResult
 
 FOUND = ("cause_found", "workaround_found", "anomaly_located")
 
@@ -78,8 +82,7 @@ def command(
     Example:
       model-forensics analyze incident/ --baseline benign/ --output results.json
     """
-    from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
+    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415  (keeps --help fast)
 
     if forensics_only:
         donors = {"--contrast": contrast, "--donor-values": donor_values, "--donor-sample": donor_sample}
@@ -131,11 +134,18 @@ def command(
             overwrite=force,
             strict=strict,
         )
-    if output_format == "json":
-        click.echo(result.model_dump_json(indent=2))
-    else:
-        click.echo(report.render_text(result))
-        click.echo(f"\nResults: {result.export_path}")
-        click.echo(f"Report:  {report_path or Path(str(result.export_path)).with_suffix('.html')}")
+    show(result, report_path, output_format)
     if exit_code and result.verdict in FOUND:
         sys.exit(exits.NOT_HELD)
+
+
+def show(result: AnalysisResult, page: Path | None, output_format: str) -> None:
+    """Print a result that was written; `page` is None for beside the JSON."""
+    from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
+
+    if output_format == "json":
+        click.echo(result.model_dump_json(indent=2))
+        return
+    click.echo(report.render_text(result))
+    click.echo(f"\nResults: {result.export_path}")
+    click.echo(f"Report:  {page or Path(str(result.export_path)).with_suffix('.html')}")

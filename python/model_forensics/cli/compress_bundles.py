@@ -51,7 +51,8 @@ def command(
     Example:
       model-forensics compress-bundles bundles/ --older-than 90d
     """
-    from model_forensics.bundle import compress_bundles  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.bundle import compress_bundles  # noqa: PLC0415
+    from model_forensics.pipeline.bookkeeping import about, partly  # noqa: PLC0415  (keeps --help fast)
 
     if rekey:
         _rekey(directory, dry_run)
@@ -69,8 +70,10 @@ def command(
             )
     finally:  # what was done before a full disk, or Ctrl-C, is done
         if found:
+            about(bundles=[one.content_digest for one in found if one.content_digest is not None])
             _print(found, output_format)
     refused = [one for one in found if one.outcome == "refused"]
+    partly(len(refused), len(found))
     for one in refused:
         click.echo(f"refused: {one.reason}", err=True)
     if refused:
@@ -79,11 +82,16 @@ def command(
 
 def _rekey(directory: Path, dry_run: bool) -> None:
     """What is refused here cannot be opened by the compression either, which lists it."""
-    from model_forensics.rekey import Keys, rekey_directory  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.pipeline.bookkeeping import about  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.rekey import Keys, rekey_directory  # noqa: PLC0415
 
     options.contradiction("--rekey", {"--dry-run": dry_run})
-    for _ in rekey_directory(directory, Keys.of_process()):
-        pass
+    rewritten: list[str] = []
+    try:
+        for item in rekey_directory(directory, Keys.of_process()):
+            rewritten += [] if item.digest is None else [item.digest]
+    finally:
+        about(rekeyed=rewritten)
 
 
 def _print(found: Sequence[Compression], output_format: str) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from model_forensics.cli import options
-from model_forensics.cli.analyze import command as analyze
+from model_forensics.cli.analyze import show
+from model_forensics.cli.progress import Reporter
 
 
 @click.command("demo")
@@ -21,33 +22,35 @@ from model_forensics.cli.analyze import command as analyze
 )
 @options.force
 @options.common
-@click.pass_context
-def command(ctx: click.Context, output: Path, force: bool, output_format: str, quiet: bool) -> None:
+def command(output: Path, force: bool, output_format: str, quiet: bool) -> None:
     """Analyze the incident that ships with the package: a small transformer with one damaged component.
 
-    The results of an earlier demo are replaced; anything else in their place is not, without --force.
+    Everything that it writes goes to the output directory. The results of an earlier demo are replaced; anything else
+    in their place is not, without --force.
 
     \b
     Example:
       model-forensics demo
     """
     from model_forensics.demo import data_directory  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
 
+    config = options.configuration({"output_dir": output})  # also its row of the ledger: it is no incident of anyone's
     with data_directory() as found:
         data = min(Path(os.path.relpath(found)), found, key=lambda path: len(str(path)))  # the shorter one reads better
         results = output / "results.json"
         shown = f"{data}/incident --baseline {data}/benign --output {results}"
         if output_format == "table":
             click.echo(f"$ model-forensics analyze {shown}\n")
-        ctx.invoke(
-            analyze,
-            incident=data / "incident",
-            baseline=data / "benign",
-            output=results,
-            force=force or _is_of_a_demo(results, data / "incident"),
-            output_format=output_format,
-            quiet=quiet,
-        )
+        with Reporter(quiet=quiet) as progress:
+            result = RCAPipeline(config, progress=progress).analyze_incident(
+                data / "incident",
+                data / "benign",
+                output=results,
+                html=True,
+                overwrite=force or _is_of_a_demo(results, data / "incident"),
+            )
+        show(result, None, output_format)
 
 
 def _is_of_a_demo(results: Path, incident: Path) -> bool:

@@ -34,14 +34,17 @@ def command(
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
     from model_forensics.files import write_protected  # noqa: PLC0415
     from model_forensics.pipeline import sources  # noqa: PLC0415
+    from model_forensics.pipeline.bookkeeping import about  # noqa: PLC0415
+    from model_forensics.pipeline.comparison import compare  # noqa: PLC0415
 
     if report_path is not None:
         sources.check_writable(report_path, overwrite=force)
-    comparison = sources.compare(left, right)
+    comparison = compare(left, right)
     if report_path is not None:
         write_protected(
             report_path, report.render_comparison_html(comparison), role=report.REPORT_ROLE, overwrite=force
         )
+        about(files={"report": report_path})
     if output_format == "json":
         click.echo(comparison.model_dump_json(indent=2))
     else:

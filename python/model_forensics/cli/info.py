@@ -18,7 +18,7 @@ from model_forensics.cli import options
     "--verify-audit", "audit", metavar="FILE", type=options.EXISTING, help="Check every line of an audit log."
 )
 @options.device
-@options.common
+@options.common_with("table", "json", audited=False)
 def command(schema: bool, audit: Path | None, device: str | None, output_format: str, quiet: bool) -> None:
     """Show versions, devices, which backend serves which operation (with the reason where one cannot), and the
     configuration with where each value came from.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,15 +21,27 @@ def command(bundle: Path, output_format: str, quiet: bool) -> None:
     Example:
       model-forensics inspect incident/
     """
-    from model_forensics.bundle import load_bundle  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.bundle import load_bundle  # noqa: PLC0415
+    from model_forensics.pipeline.bookkeeping import about  # noqa: PLC0415  (keeps --help fast)
 
-    description = load_bundle(bundle).describe()
-    click.echo(json.dumps(description, indent=2) if output_format == "json" else _in_lines(description))
+    recording = load_bundle(bundle)
+    about(bundle=recording.content_digest)
+    description = recording.describe()
+    click.echo(json.dumps(description, indent=2) if output_format == "json" else _in_words(description))
 
 
-def _in_lines(description: object, indent: str = "") -> str:
+_SIZES = {"bytes": "size on disk", "content_bytes": "size of its content", "activation_bytes": "size of activations"}
+
+
+def _in_words(description: dict[str, Any]) -> str:
+    from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
+
+    shown = {_SIZES.get(key, key): report.size(value) if key in _SIZES else value for key, value in description.items()}
+    return _in_lines(shown)
+
+
+def _in_lines(description: dict[str, Any], indent: str = "") -> str:
     lines = []
-    assert isinstance(description, dict)
     for key, value in description.items():
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", _in_lines(value, indent + "  ")]

@@ -14,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from model_forensics.config import Config, Loaded
+    from model_forensics.errors import ConfigError
 
 EXISTING = click.Path(path_type=Path)  # existence is checked where the error can name a cure
 COUNT = click.IntRange(min=1)
@@ -56,13 +57,21 @@ FLAGS = {
     "modules.cca.search_strategy": "--search-strategy",
 }
 """The flag that sets a key; where one sets several, for each of them."""
-_CONFIGURATION, _LEVEL, _RUNNING = (f"model_forensics.{name}" for name in ("configuration", "level", "running"))
+_CONFIGURATION, _LEVEL = (f"model_forensics.{name}" for name in ("configuration", "level"))
 
 
-def common_with_formats(*formats: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def common_with(
+    *formats: str, audited: bool = True, mends: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """`--config`, `--log-level`, `--format`, `--quiet` and `--profile`; the command runs with its log written.
 
     The command is passed `output_format` and `quiet`; `configuration` gives it the rest.
+
+    Args:
+        formats: of `--format`, the default first.
+        audited: the command reads or changes bundles, baselines, results or the configuration, so it is an action of
+            the audit log where there is one.
+        mends: it mends the configuration file, so it runs, by the others' settings, also where that is refused.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -70,14 +79,14 @@ def common_with_formats(*formats: str) -> Callable[[Callable[..., None]], Callab
         def wrapped(
             *arguments: Any, config_file: Path | None, log_level: str | None, profile: bool, **keywords: Any
         ) -> None:
-            meta = click.get_current_context().meta
-            if _RUNNING in meta:  # a command that another one calls
-                function(*arguments, **keywords)
-                return
-            meta.update({_RUNNING: True, _CONFIGURATION: config_file, _LEVEL: log_level})
-            loaded = load({})
-            with _logged(loaded, quiet=keywords["quiet"]), _profiled(profile, loaded.config):
-                function(*arguments, **keywords)
+            context = click.get_current_context()
+            context.meta.update({_CONFIGURATION: config_file, _LEVEL: log_level})
+            loaded, refusal = _load_or_leave_out_the_file() if mends else (load({}), None)
+            with _logged(loaded, quiet=keywords["quiet"]):
+                if refusal is not None:
+                    _warn(f"the configuration file is left out, because it is refused: {refusal}")
+                with _audited(audited, loaded.config), _profiled(profile, loaded.config):
+                    function(*arguments, **keywords)
 
         for option in _common_options(formats):
             wrapped = option(wrapped)
@@ -86,7 +95,7 @@ def common_with_formats(*formats: str) -> Callable[[Callable[..., None]], Callab
     return decorate
 
 
-common = common_with_formats("table", "json")
+common = common_with("table", "json")
 
 
 def _common_options(formats: Sequence[str]) -> tuple[Callable[..., Any], ...]:
@@ -141,6 +150,48 @@ def load(settings: Mapping[str, Any]) -> Loaded:
         raise
 
 
+def configuration_file() -> Path | None:
+    """The configuration file that this command was given, or that `MODEL_FORENSICS_CONFIG` names; it may be broken."""
+    from model_forensics.config.variables import CONFIG, stated  # noqa: PLC0415  (keeps --help fast)
+
+    given: Path | None = click.get_current_context().meta.get(_CONFIGURATION)
+    named = stated(os.environ).get(CONFIG)
+    return given or (None if named is None else Path(named).expanduser())
+
+
+def _load_or_leave_out_the_file() -> tuple[Loaded, ConfigError | None]:
+    """As `load`; where the file is refused, what the environment and the flags say, and the refusal."""
+    from model_forensics.config import Flag, load_config  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.config.variables import CONFIG  # noqa: PLC0415
+    from model_forensics.errors import ConfigError  # noqa: PLC0415
+
+    try:
+        return load({}), None
+    except ConfigError as refusal:
+        level = click.get_current_context().meta.get(_LEVEL)
+        flags = {} if level is None else {"log_level": Flag(FLAGS["log_level"], level)}
+        others = {name: value for name, value in os.environ.items() if name != CONFIG}
+        return load_config(environment=others, flags=flags), refusal
+
+
+def _warn(text: str) -> None:
+    from model_forensics.logs import LOGGER  # noqa: PLC0415  (keeps --help fast)
+
+    LOGGER.warning(text)
+
+
+@contextmanager
+def _audited(wanted: bool, config: Config) -> Iterator[None]:
+    """The body is an action of the audit log where there is one; what is not imported without one stays so."""
+    if not wanted or config.audit_log is None:
+        yield
+        return
+    from model_forensics.pipeline.bookkeeping import auditing  # noqa: PLC0415  (only where it is wanted)
+
+    with auditing(config, str(click.get_current_context().info_name)):
+        yield
+
+
 @contextmanager
 def _profiled(wanted: bool, config: Config) -> Iterator[None]:
     """The body is profiled: a new trace in `output_dir`, and tables on standard error."""
@@ -164,7 +215,7 @@ def _profiled(wanted: bool, config: Config) -> Iterator[None]:
 @contextmanager
 def _logged(loaded: Loaded, *, quiet: bool) -> Iterator[None]:
     from model_forensics import logs  # noqa: PLC0415  (keeps --help fast)
-    from model_forensics.config.variables import secrets, unknown  # noqa: PLC0415
+    from model_forensics.config.variables import secrets_of_process, unknown  # noqa: PLC0415
     from model_forensics.errors import ModelForensicsError  # noqa: PLC0415
 
     config = loaded.config
@@ -178,7 +229,7 @@ def _logged(loaded: Loaded, *, quiet: bool) -> Iterator[None]:
         as_json=config.log_format == "json",
         max_bytes=rotation.size,
         keep=rotation.keep,
-        secrets=lambda: secrets(os.environ),
+        secrets=secrets_of_process,
     ):
         for name, near in unknown(os.environ).items():
             meant = "" if near is None else f"; did you mean {near}?"

@@ -23,6 +23,8 @@ def print_tables(profile: Profile, trace: Path) -> None:
             console.print(table)
             click.echo(err=True)
     gpu = "" if profile.gpu_peak_bytes is None else f", {profile.gpu_peak_bytes / 1e6:.0f} MB on the GPU"
+    if profile.gpu_seconds is not None:
+        gpu += f", whose kernels and copies took {profile.gpu_seconds:.3f} s"
     click.echo(f"{profile.seconds:.3f} s, peak memory {profile.peak_bytes / 1e6:.0f} MB{gpu}", err=True)
     if profile.torch_seconds is not None:
         click.echo(f"torch operations: of {profile.torch_seconds:.1f} s from its first use on", err=True)

@@ -29,19 +29,24 @@ def command(directory: Path, decrypt: bool, output_format: str, quiet: bool) -> 
     Example:
       MODEL_FORENSICS_OLD_ENCRYPTION_KEY=none model-forensics rekey bundles/
     """
-    from model_forensics.rekey import Keys, rekey_directory  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.pipeline.bookkeeping import about, partly  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.rekey import Keys, rekey_directory  # noqa: PLC0415
 
     items = []
-    for item in rekey_directory(directory, Keys.of_process(decrypt=decrypt)):
-        items.append(item)
-        if item.reason is not None:
-            click.echo(f"refused: {item.reason}", err=True)
-        elif not quiet and output_format == "table":
-            click.echo(f"{item.outcome}: {item.path}")
+    try:
+        for item in rekey_directory(directory, Keys.of_process(decrypt=decrypt)):
+            items.append(item)
+            if item.reason is not None:
+                click.echo(f"refused: {item.reason}", err=True)
+            elif not quiet and output_format == "table":
+                click.echo(f"{item.outcome}: {item.path}")
+    finally:  # what was done before a full disk, or Ctrl-C, is done
+        about(rekeyed=[item.digest for item in items if item.digest is not None])
     counts = Counter(item.outcome for item in items)
     if output_format == "json":
         click.echo(json.dumps([asdict(item) for item in items], indent=2))
     else:
         click.echo(f"{counts['rewritten']} rewritten, {counts['unchanged']} unchanged, {counts['refused']} refused")
+    partly(counts["refused"], len(items))
     if counts["refused"]:
         sys.exit(exits.PARTLY_DONE if counts["refused"] < len(items) else InputRefused.exit_code)

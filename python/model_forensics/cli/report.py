@@ -26,6 +26,7 @@ def command(results: Path, output: Path | None, decrypt: bool, force: bool, outp
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
     from model_forensics.errors import UsageError  # noqa: PLC0415
     from model_forensics.files import atomic_write, write_protected  # noqa: PLC0415
+    from model_forensics.pipeline.bookkeeping import about  # noqa: PLC0415
     from model_forensics.pipeline.sources import check_writable  # noqa: PLC0415
 
     target = output or results.with_suffix(".html")
@@ -36,6 +37,7 @@ def command(results: Path, output: Path | None, decrypt: bool, force: bool, outp
     if decrypt:
         atomic_write(target, page, overwrite=force)
     encrypted = not decrypt and write_protected(target, page, role=report.REPORT_ROLE, overwrite=force)
+    about(files={"result": results, "report": target})
     if output_format == "json":
         click.echo(json.dumps({"report": str(target), "encrypted": encrypted}))
     else:

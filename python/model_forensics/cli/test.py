@@ -19,7 +19,7 @@ SIGNS = {"ok": "ok      ", "broken": "BROKEN  ", "skipped": "skipped "}
 @click.option("--model", metavar="DIR_OR_ID", help="A model that should load.")
 @options.model_factory
 @options.device
-@options.common
+@options.common_with("table", "json", audited=False)
 def command(model: str | None, model_factory: str | None, device: str | None, output_format: str, quiet: bool) -> None:
     """Check that this installation works: exit 0 if it does, 1 if something is broken.
 

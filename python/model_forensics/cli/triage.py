@@ -33,7 +33,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 @click.option("--workers", type=options.COUNT, help="Processes; by default as many as pay off for so many bundles.")
 @options.forensics_options
 @options.no_cache
-@options.common_with_formats("table", "json", "csv")
+@options.common_with("table", "json", "csv")
 def command(
     directory: Path | None,
     baseline: Path | None,

@@ -12,7 +12,7 @@ from model_forensics.config.checks import dotted, validated
 from model_forensics.config.keys import KEYS, known
 from model_forensics.config.schema import NEW_IN_1_1, VERSION, Config
 from model_forensics.config.variables import CONFIG, VARIABLES, stated
-from model_forensics.config.yaml_file import read_yaml
+from model_forensics.config.yaml_file import Document, read_yaml
 from model_forensics.errors import ConfigError
 
 OLD_VERSION = "1.0"
@@ -94,22 +94,46 @@ def load_config(
     return Loaded(config, origins, file, version)
 
 
-def _from_file(file: Path) -> tuple[str, _Layer]:
-    document = read_yaml(file)
-    lines = {key: f"{file}:{line}" for key, line in document.lines.items()}
+def version_of(document: Document, file: Path) -> str:
+    """The version that a file states, or that one without has.
+
+    Raises:
+        ConfigError: this release does not read it.
+    """
     version = str(document.values.get("version", OLD_VERSION)).removeprefix("v")
     if version not in {OLD_VERSION, VERSION}:
         what = f"version {version} is none that this release reads: {OLD_VERSION} and {VERSION}"
-        raise ConfigError(what, where=lines["version"], cure="Use the release that wrote it, or correct the version")
+        where = f"{file}:{document.lines['version']}"
+        raise ConfigError(what, where=where, cure="Use the release that wrote it, or correct the version")
+    return version
+
+
+def _from_file(file: Path) -> tuple[str, _Layer]:
+    document = read_yaml(file)
+    version = version_of(document, file)
     if version == OLD_VERSION:
         for key in NEW_IN_1_1 & document.values.keys():
             what = f"{key} came with version {VERSION}, and this file is of version {OLD_VERSION}"
             cure = f'Run model-forensics migrate-config, or write version: "{VERSION}" at the top'
-            raise ConfigError(what, where=lines[key], cure=cure)
+            raise ConfigError(what, where=f"{file}:{document.lines[key]}", cure=cure)
         document.values.pop("version", None)
+    return version, _layer_of(document, file)
+
+
+def check_as_current(document: Document, file: Path) -> None:
+    """Whether a file, whatever version it states, says what this version reads.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is not allowed; names file and line.
+    """
+    layer = _layer_of(document, file)
+    validated({**layer.values, "version": VERSION}, lambda key: _where(key, layer.origins, file))
+
+
+def _layer_of(document: Document, file: Path) -> _Layer:
+    lines = {key: f"{file}:{line}" for key, line in document.lines.items()}
     values = dotted(document.values, lambda key: lines.get(key, file))
-    origins = {key: Origin("file", lines[_written(key, lines)]) for key in values}
-    return version, _Layer(values, origins)
+    return _Layer(values, {key: Origin("file", lines[_written(key, lines)]) for key in values})
 
 
 def _written(key: str, lines: Mapping[str, str]) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_forensics.config.load import OLD_VERSION, load_config
-from model_forensics.config.schema import VERSION, Config
+from model_forensics.config.load import OLD_VERSION, check_as_current, load_config, version_of
+from model_forensics.config.schema import VERSION
 from model_forensics.config.yaml_file import Document, read_yaml
 from model_forensics.errors import ConfigError, UsageError
-from model_forensics.files import atomic_write
+from model_forensics.files import atomic_write, storage_errors
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,19 @@ def migrate_file(path: str | Path) -> Migration:
     """Rewrites a file of version 1.0 as 1.1, after writing what it was to `FILE.v1.0.bak`; one of 1.1 stays as it is.
 
     Version 1.1 has every key of 1.0 with the same meaning and default. So one line is added, which states the version,
-    and not a character besides is touched: comments, order and layout stay, and the configuration is the same.
+    and not a character besides is touched: comments, order and layout stay, and the configuration is the same. A file
+    of 1.0 that has keys of 1.1, and is refused because of them, becomes the file of 1.1 that was meant.
 
     Raises:
-        ConfigError: the file is refused, before or after.
+        ConfigError: the file is refused, also as one of version 1.1; it is as it was.
         UsageError: a backup of something else is there.
         StorageError: it cannot be written; the file is as it was.
     """
     file = Path(path).expanduser().resolve()  # of a link, what it leads to is rewritten
-    before = load_config(file, environment={})
-    if before.file_version == VERSION:
-        return Migration(file, None, "")
     document = read_yaml(file)
+    check_as_current(document, file)
+    if version_of(document, file) == VERSION:
+        return Migration(file, None, "")
     text = _with_version(document)
     backup = file.with_name(f"{file.name}.v{OLD_VERSION}.bak")
     mode = stat.S_IMODE(file.stat().st_mode)
@@ -52,13 +54,16 @@ def migrate_file(path: str | Path) -> Migration:
     draft = file.with_name(f".{file.name}.v{VERSION}.tmp")
     try:
         atomic_write(draft, text.encode())
-        draft.chmod(mode)
-        if not _is_same(draft, before.config):
+        with storage_errors(file):
+            draft.chmod(mode)
+        if not _is_same(draft, document):
             raise ConfigError("cannot be migrated", where=file, cure=f'Write version: "{VERSION}" into it by hand')
         _write_backup(backup, document.text, mode, file)
-        os.replace(draft, file)
+        with storage_errors(file):
+            os.replace(draft, file)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to report
+            draft.unlink()
     old, new = f"{file} (v{OLD_VERSION})", f"{file} (v{VERSION})"
     diff = "".join(difflib.unified_diff(_lines(document.text), _lines(text), fromfile=old, tofile=new))
     return Migration(file, backup, diff)
@@ -71,12 +76,13 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def _is_same(draft: Path, config: Config) -> bool:
+def _is_same(draft: Path, document: Document) -> bool:
+    """Whether the draft says what the document says, and its version besides."""
     try:
         loaded = load_config(draft, environment={})
     except ConfigError:
         return False
-    return loaded.config == config and loaded.file_version == VERSION
+    return loaded.file_version == VERSION and read_yaml(draft).values == {**document.values, "version": VERSION}
 
 
 def _write_backup(backup: Path, text: str, mode: int, file: Path) -> None:
@@ -90,7 +96,8 @@ def _write_backup(backup: Path, text: str, mode: int, file: Path) -> None:
             return
         raise UsageError("this backup is there already", where=backup, cure=f"Move it away, then migrate {file} again")
     atomic_write(backup, content, overwrite=False)
-    backup.chmod(mode)
+    with storage_errors(backup):
+        backup.chmod(mode)
 
 
 def _with_version(document: Document) -> str:

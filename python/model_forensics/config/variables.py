@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -78,6 +79,11 @@ def stated(environment: Mapping[str, str]) -> dict[str, str]:
 def secrets(environment: Mapping[str, str]) -> list[str]:
     """The values that must not be shown."""
     return [value for name, value in stated(environment).items() if VARIABLES[name].secret]
+
+
+def secrets_of_process() -> list[str]:
+    """The secrets in this process's environment now."""
+    return secrets(os.environ)
 
 
 def unknown(environment: Mapping[str, str]) -> dict[str, str | None]:

@@ -39,6 +39,7 @@ from model_forensics.files._safetensors_write import (
 )
 from model_forensics.files._sealed import SEALED_SUFFIX, Seal, Sink, content_size, create_file
 from model_forensics.files._storage import Storage, holds
+from model_forensics.files._together import Document, write_together
 
 __all__ = [
     "DTYPES",
@@ -48,6 +49,7 @@ __all__ = [
     "SEALED_SUFFIX",
     "TAGS",
     "Content",
+    "Document",
     "EncryptionKey",
     "FileIdentity",
     "SafeTensors",
@@ -87,4 +89,5 @@ __all__ = [
     "write_protected",
     "write_safetensors",
     "write_safetensors_sources",
+    "write_together",
 ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from model_forensics.errors import StorageError, UsageError
 from model_forensics.files import _names
+from model_forensics.processes import uninterrupted
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STORAGE = _FULL | {errno.EIO, errno.EROFS}
@@ -58,7 +59,7 @@ def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator
         with storage_errors(target):
             sync_tree(temporary)
         _check_directory_target(target, overwrite)
-        with storage_errors(target):
+        with storage_errors(target), uninterrupted():
             _move_into_place(temporary, target)
             sync(target.parent)
     except BaseException:
@@ -68,6 +69,8 @@ def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator
 
 def atomic_write(target: Path | str, data: bytes | str, *, overwrite: bool = True) -> None:
     """Write a whole file: temporary sibling, fsync, rename. Text is written as UTF-8. Missing parents are made.
+
+    Ctrl-C meanwhile takes effect when it is written.
 
     Raises:
         UsageError: `target` exists and `overwrite` is false, or it is a directory.
@@ -79,6 +82,11 @@ def atomic_write(target: Path | str, data: bytes | str, *, overwrite: bool = Tru
     if not overwrite and os.path.lexists(target):
         raise _exists(target)
     content = data.encode("utf-8") if isinstance(data, str) else data
+    with uninterrupted():
+        _write_and_name(target, content, overwrite=overwrite)
+
+
+def _write_and_name(target: Path, content: bytes, *, overwrite: bool) -> None:
     temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         with storage_errors(target):

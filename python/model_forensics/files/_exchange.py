@@ -7,6 +7,7 @@ from pathlib import Path
 
 from model_forensics.files import _names
 from model_forensics.files._atomic import storage_errors, sync
+from model_forensics.processes import uninterrupted
 
 
 def replace_directory(new: Path, target: Path, aside: Path) -> Path:
@@ -19,7 +20,7 @@ def replace_directory(new: Path, target: Path, aside: Path) -> Path:
     Raises:
         StorageError: it could not be done; `target` is as before.
     """
-    with storage_errors(target):
+    with storage_errors(target), uninterrupted():
         if _names.exchanged(new, target):
             displaced = new
         else:

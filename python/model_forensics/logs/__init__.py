@@ -20,12 +20,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from model_forensics.errors import StorageError
 from model_forensics.logs._lines import HIDDEN, JsonLines, Secrets, TextLines, hidden
 from model_forensics.spans import span
 
-__all__ = ["HIDDEN", "LOGGER", "configured", "hidden", "log_time", "resident_megabytes", "timed"]
+__all__ = [
+    "HIDDEN",
+    "LOGGER",
+    "Setup",
+    "configure_worker",
+    "configured",
+    "hidden",
+    "log_time",
+    "present",
+    "resident_megabytes",
+    "timed",
+]
 
 LOGGER = logging.getLogger("model_forensics")
 LOGGER.addHandler(logging.NullHandler())  # without it, warnings of a program without logging would go to stderr
@@ -88,18 +100,59 @@ def configured(
     Raises:
         StorageError: the file cannot be written to.
     """
-    handler = logging.StreamHandler(sys.stderr) if file is None else _file_handler(file, max_bytes, keep)
-    handler.setFormatter(JsonLines(secrets) if as_json else TextLines(secrets))
-    handler.setLevel(level)
-    before = LOGGER.level
+    global _present  # noqa: PLW0603  (what `present` gives)
+    setup = Setup(level, file, as_json, max_bytes, keep, secrets)
+    handler = _handler(setup)
+    before = LOGGER.level, _present
     LOGGER.setLevel(level)
     LOGGER.addHandler(handler)
+    _present = setup
     try:
         yield
     finally:
         LOGGER.removeHandler(handler)
-        LOGGER.setLevel(before)
+        level_before, _present = before
+        LOGGER.setLevel(level_before)
         handler.close()
+
+
+class Setup(NamedTuple):
+    """The arguments of `configured`."""
+
+    level: str
+    file: Path | None
+    as_json: bool
+    max_bytes: int
+    keep: int
+    secrets: Secrets
+
+
+_present: Setup | None = None
+
+
+def present() -> Setup | None:
+    """How this process logs, for the worker processes that it starts; None where `configured` is not at work."""
+    return _present
+
+
+def configure_worker(setup: Setup | None) -> None:
+    """From now on this process logs as the one that started it, from whose `present` the setup is.
+
+    Raises:
+        StorageError: the file cannot be written to.
+    """
+    if setup is not None:
+        LOGGER.setLevel(setup.level)
+        LOGGER.addHandler(_handler(setup))
+
+
+def _handler(setup: Setup) -> logging.Handler:
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if setup.file is not None:
+        handler = _file_handler(setup.file, setup.max_bytes, setup.keep)
+    handler.setFormatter(JsonLines(setup.secrets) if setup.as_json else TextLines(setup.secrets))
+    handler.setLevel(setup.level)
+    return handler
 
 
 def _file_handler(file: Path, max_bytes: int, keep: int) -> logging.Handler:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from model_forensics import report
 from model_forensics.errors import InputRefused, ModelError, UsageError
-from model_forensics.files import write_protected
+from model_forensics.files import Document, write_together
 from model_forensics.logs import log_time, timed
 from model_forensics.pipeline import bookkeeping, sources, streaming, verdicts
 from model_forensics.pipeline.environment import describe_environment, summarise_recording
@@ -85,13 +85,13 @@ class Analysis:
         bundle = recording.bundle_id
         with timed("baseline", bundle):
             benign = sources.open_baseline(order.baseline, config, self._kept.baseline)
+        bookkeeping.about(baseline=benign.baseline)
         with timed("forensics", bundle):
             forensics = self._judge(recording, benign.baseline)
         with timed("model", bundle):
             model = self._open_model(recording)
         donor = self._open_donor(model, bundle)
         causal = None if model is None else self._search(model, donor, recording, benign, forensics)
-        bookkeeping.about(baseline=benign.baseline, model=model, donor=donor)
         result = AnalysisResult(
             bundle_id=bundle,
             verdict=verdicts.verdict(forensics, causal),
@@ -174,6 +174,7 @@ class Analysis:
         order, config = self._order, self._config
         contrast = sources.open_recording(order.contrast, config) if order.contrast else None
         values = sources.open_donor_values(order.donor_values)
+        bookkeeping.about(model=model, donor=donor, contrast=contrast)
         with timed("search", recording.bundle_id), cca.memory_limit(config.streaming.stated_max_memory):
             return cca.find_fix_set(
                 model,
@@ -191,12 +192,12 @@ class Analysis:
             )
 
     def _write(self, result: AnalysisResult, path: Path, page: Path | None, book: bookkeeping.Book) -> None:
-        written = None if page is None else report.render_html(result)  # before anything is written: both or nothing
-        overwrite, place = self._order.overwrite, self._order.staged or path
+        place = self._order.staged or path
+        pages = [] if page is None else [Document(page, report.render_html(result), report.REPORT_ROLE)]
+        documents = [*pages, Document(place, report.json_text(result, place), report.RESULTS_ROLE)]
         with book.entering(result, place):
-            report.write_json(result, place, overwrite=overwrite)
-            if page is not None and written is not None:
-                write_protected(page, written, role=report.REPORT_ROLE, overwrite=overwrite)
+            # The result last: one that is there has its page.
+            write_together(documents, overwrite=self._order.overwrite)
 
 
 def _require_incident(recording: Recording) -> None:

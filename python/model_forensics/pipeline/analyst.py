@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import report
+from model_forensics import logs, report
 from model_forensics.bundle import load_bundles
 from model_forensics.cf import Baseline, is_baseline
 from model_forensics.files import write_protected
@@ -31,6 +31,7 @@ class AnalystSetup:
         model, donor_model, model_factory: as for `analyze_incident`; no model: those that the bundles name.
         html: write a page beside each JSON.
         strict: refuse bundles whose weights differ from the model's.
+        log: how the process logs that starts the workers.
     """
 
     config: Config
@@ -41,8 +42,10 @@ class AnalystSetup:
     model_factory: str | None
     html: bool
     strict: bool
+    log: logs.Setup | None = None
 
     def __call__(self) -> PipelineAnalyst:
+        logs.configure_worker(self.log)
         return PipelineAnalyst(self)
 
 
@@ -65,11 +68,13 @@ class PipelineAnalyst:
         return {name: model.reference.weights_digest for name, model in loaded.items() if model is not None}
 
     def __call__(self, task: Task) -> IncidentFinding:
-        with bookkeeping.entered(self._setup.config, task.path, task.run):  # also what cannot be opened
-            return self._analyze(task)
+        config = self._setup.config
+        with bookkeeping.auditing(config, "analyze"), bookkeeping.entered(config, task.path, task.run):
+            return self._analyze(task)  # also what cannot be opened is a line and a row
 
     def _analyze(self, task: Task) -> IncidentFinding:
         recording = sources.open_recording(task.path, self._setup.config)
+        bookkeeping.about(incident=recording)
         if recording.kind == "benign":
             return _nothing(recording)
         result = self._pipeline.analyze_incident(

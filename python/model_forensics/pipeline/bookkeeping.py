@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from model_forensics.errors import LedgerError, ModelForensicsError, StorageErro
 from model_forensics.files import sha256_file
 from model_forensics.logs import LOGGER
 from model_forensics.pipeline.sources import check_writable
+from model_forensics.processes import uninterrupted
 from model_forensics.store import LEDGER_FILE, Action, Ledger, LedgerRow, audited
 
 if TYPE_CHECKING:
@@ -31,21 +32,32 @@ _action: ContextVar[Action | None] = ContextVar("audited action", default=None)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def audited_as(command: str) -> Callable[[_Method], _Method]:
-    """For methods of what has a `config`: they are audited where the configuration asks for it.
+@contextmanager
+def auditing(config: Config, command: str) -> Iterator[None]:
+    """The body is an audited action where the configuration asks for it, or part of the one that goes on already.
 
-    They raise also `AuditError` and `StorageError`, where the audit log cannot be appended to.
+    Raises:
+        AuditError, StorageError: the audit log cannot be appended to; before the body, nothing is done then.
     """
+    if config.audit_log is None or _action.get() is not None:
+        yield
+        return
+    with audited(config.audit_log, command) as action:
+        token = _action.set(action)
+        try:
+            yield
+        finally:
+            _action.reset(token)
+
+
+def audited_as(command: str) -> Callable[[_Method], _Method]:
+    """For methods of what has a `config`: each call is an action, as `auditing` has it."""
 
     def decorate(method: _Method) -> _Method:
         @wraps(method)
         def wrapped(self: Any, *arguments: Any, **named: Any) -> Any:
-            with audited(self.config.audit_log, command) as action:
-                token = _action.set(None if self.config.audit_log is None else action)
-                try:
-                    return method(self, *arguments, **named)
-                finally:
-                    _action.reset(token)
+            with auditing(self.config, command):
+                return method(self, *arguments, **named)
 
         return cast(_Method, wrapped)
 
@@ -58,10 +70,17 @@ def about(
     baseline: Baseline | None = None,
     model: Model | None = None,
     donor: Model | None = None,
-    result: Path | None = None,
+    contrast: Recording | None = None,
     benign: Sequence[Recording] = (),
+    files: Mapping[str, Path | None] | None = None,
+    **digests: str | Sequence[str] | None,
 ) -> None:
-    """Notes digests of what is used or written in the audited action, if there is one."""
+    """Notes digests of what is used or written in the audited action, if there is one.
+
+    Args:
+        files: by role; each is read for its digest.
+        digests: by role, known already; None is not noted.
+    """
     action = _action.get()
     if action is None:
         return
@@ -69,8 +88,19 @@ def about(
     action.about("baseline", None if baseline is None else baseline.baseline_id)
     action.about("model", None if model is None else model.reference.weights_digest)
     action.about("donor_model", None if donor is None else donor.reference.weights_digest)
-    action.about("result", None if result is None else sha256_file(result))
+    action.about("contrast", None if contrast is None else contrast.content_digest)
     action.about("benign", [one.content_digest for one in benign if one.content_digest is not None] or None)
+    for role, file in (files or {}).items():
+        action.about(role, None if file is None else sha256_file(file))
+    for role, digest in digests.items():
+        action.about(role, digest)
+
+
+def partly(refused: int, of: int) -> None:
+    """Notes in the audited action that some of what it worked through were refused, or all."""
+    action = _action.get()
+    if action is not None and refused:
+        action.outcome = "partly_done" if refused < of else "refused"
 
 
 class Book:
@@ -96,28 +126,35 @@ class Book:
     def entering(self, result: AnalysisResult, written: Path) -> Iterator[None]:
         """Enters the result in the ledger and then lets the body write its files: a result that is there has its row.
 
+        Ctrl-C in between waits until both are done.
+
         Args:
             written: the file that the body writes.
 
         Raises:
             StorageError: the files could not be written; or they are, and the row could not be entered.
         """
-        problem: LedgerError | StorageError | None = None
-        digest = None if self._recording is None else self._recording.content_digest
-        row = LedgerRow.of(result, run=self._run, finished_at=datetime.now(UTC), digest=digest, seconds=self._seconds)
-        try:
-            self._ledger.append(row)
-            self._entered = True
-        except (LedgerError, StorageError) as error:  # hours of work are not thrown away for a row
-            problem = error
-        yield
-        about(result=written)
+        with uninterrupted():
+            problem = self._enter(result)
+            yield
+        about(files={"result": written})
         if problem is not None:
             raise StorageError(
                 f"{problem.what}; the result is complete, in {result.export_path}",
                 where=problem.where,
                 cure=problem.cure,
             ) from problem
+
+    def _enter(self, result: AnalysisResult) -> LedgerError | StorageError | None:
+        """What stood against the row: hours of work are not thrown away for it."""
+        digest = None if self._recording is None else self._recording.content_digest
+        row = LedgerRow.of(result, run=self._run, finished_at=datetime.now(UTC), digest=digest, seconds=self._seconds)
+        try:
+            self._ledger.append(row)
+        except (LedgerError, StorageError) as error:
+            return error
+        self._entered = True
+        return None
 
     def refused(self, error: ModelForensicsError) -> None:
         """Enters what ended the analysis, unless its row is there; trouble with the ledger is logged."""

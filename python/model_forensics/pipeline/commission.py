@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_forensics import logs
 from model_forensics.batch import Job, Places, Task, has_gpu, model_bytes, suitable_workers
 from model_forensics.bundle import is_bundle, load_bundles
 from model_forensics.cf import Baseline, is_baseline
@@ -57,6 +58,7 @@ class Commission:
                 model_factory=self.model_factory,
                 html=self.html,
                 strict=self.strict,
+                log=logs.present(),
             ),
             settings={
                 "baseline": baseline_id,

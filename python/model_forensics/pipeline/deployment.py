@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from model_forensics import report
 from model_forensics.errors import InputRefused
+from model_forensics.pipeline import bookkeeping
 from model_forensics.types import Export, FixedRuns, Recording, Validation
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class Places:
         try:
             runs = cca.fixed_runs(model, incident, validation.measured, **healthy, config=config)
         except InputRefused as error:
-            return tuple(Export(kind=kind, path=str(path), refused=str(error)) for kind, path in self._named())
+            refused = tuple(Export(kind=kind, path=str(path), refused=str(error)) for kind, path in self._named())
+            _note(refused)
+            return refused
         notes = _notes(model, runs)
         exports = []
         for kind, path in self._named():
@@ -84,11 +87,23 @@ class Places:
                     exports.append(_written(kind, path, runs, **made.facts()))
             except InputRefused as refusal:
                 exports.append(Export(kind=kind, path=str(path), refused=str(refusal)))
+        _note(exports)
         return tuple(exports)
 
     def _named(self) -> list[tuple[Kind, Path]]:
         named: list[tuple[Kind, Path | None]] = [("hook", self.hook), ("weights", self.weights)]
         return [(kind, path) for kind, path in named if path is not None]
+
+
+def _note(exports: Sequence[Export]) -> None:
+    """In the audit log: what was written, and whether that is all that was asked for beside the proof."""
+    written = [one for one in exports if one.refused is None]
+    for one in written:
+        if one.kind == "hook":
+            bookkeeping.about(files={"hook": Path(one.path)})
+        else:
+            bookkeeping.about(weights=one.weights_digest)
+    bookkeeping.partly(len(exports) - len(written), len(exports) + 1)
 
 
 def _written(kind: Kind, path: Path, runs: FixedRuns, **facts: Any) -> Export:

@@ -9,6 +9,7 @@ from model_forensics import cf
 from model_forensics.bundle import find_bundles
 from model_forensics.config import Config
 from model_forensics.errors import ConfigError, UsageError
+from model_forensics.files import sha256_file
 from model_forensics.logs import timed
 from model_forensics.pipeline import bookkeeping, sources
 from model_forensics.pipeline.analysis import Analysis, Order, Progress
@@ -134,7 +135,10 @@ class RCAPipeline:
             raise UsageError(f"workers is {workers}", cure="Give 1 or more, or None")
         fitted = sources.open_baseline(baseline, self.config, self._kept.baseline).baseline
         bookkeeping.about(baseline=fitted)
-        return rank(paths, fitted, self.config, workers, sort_by, self._progress)
+        entries = rank(paths, fitted, self.config, workers, sort_by, self._progress)
+        bookkeeping.about(incidents=[one.content_digest for one in entries if one.content_digest is not None])
+        bookkeeping.partly(sum(entry.error is not None for entry in entries), len(entries))
+        return entries
 
     @audited_as("batch")
     def batch(
@@ -173,6 +177,7 @@ class RCAPipeline:
             WorkerError: workers end before they can start.
             StorageError: disk full, no permission; what is done stays done, and `resume` goes on.
         """
+        from model_forensics.batch import Places as BatchPlaces  # noqa: PLC0415
         from model_forensics.batch import run_batch  # noqa: PLC0415
         from model_forensics.pipeline.commission import Commission  # noqa: PLC0415  (it needs this module)
 
@@ -187,7 +192,7 @@ class RCAPipeline:
             html=html,
             strict=strict,
         )
-        return run_batch(
+        summary = run_batch(
             commission.directory,
             Path(output),
             commission.prepare,
@@ -196,6 +201,9 @@ class RCAPipeline:
             retry=retry,
             progress=self._progress,
         )
+        bookkeeping.about(summary=sha256_file(BatchPlaces(Path(output)).summaries[0]))
+        bookkeeping.partly(summary.failed, sum(summary.counts.values()))
+        return summary
 
     @audited_as("build-baseline")
     def build_baseline(

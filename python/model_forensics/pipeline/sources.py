@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_forensics import diff, report
 from model_forensics.bundle import Shelf, is_bundle, load_bundle, load_bundles
 from model_forensics.cf import Baseline, fit_baseline, is_baseline, missing_sources
 from model_forensics.errors import (
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from model_forensics.cf import Source
     from model_forensics.config import Config, ForensicsConfig
     from model_forensics.models import Model
-    from model_forensics.types import Comparison, Recording
+    from model_forensics.types import Recording
 
 
 @dataclass(frozen=True)
@@ -278,21 +277,3 @@ def check_writable(path: Path, *, overwrite: bool = True) -> None:
         raise StorageError(
             f"writing to {parent} is not permitted", where=path, cure="Change its permissions, or choose another one"
         )
-
-
-def compare(left: Path, right: Path) -> Comparison:
-    """What differs between two bundles or between two results files.
-
-    Raises:
-        UsageError: one is a bundle and the other a results file.
-        InputRefused: one of them cannot be read.
-    """
-    names = (str(left), str(right))
-    if left.is_dir() != right.is_dir():
-        bundle, results = (left, right) if left.is_dir() else (right, left)
-        raise UsageError(
-            f"{bundle} is a bundle and {results} a results file", cure="Give two bundles, or two results files"
-        )
-    if left.is_dir():
-        return diff.compare_recordings(load_bundle(left), load_bundle(right), names)
-    return diff.compare_results(report.read_json_result(left), report.read_json_result(right), names)

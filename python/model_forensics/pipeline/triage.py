@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from model_forensics import ops
+from model_forensics import logs, ops
 from model_forensics.bundle import load_bundle
 from model_forensics.errors import BackendUnavailable, InputRefused
 from model_forensics.logs import LOGGER, timed
@@ -69,7 +69,9 @@ def triage_bundles(
         return
     context = get_context("spawn")
     config = config.model_copy(update={"streaming": config.streaming.shared_by(workers)})
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(baseline, config)) as pool:
+    with ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(baseline, config, logs.present())
+    ) as pool:
         with one_thread_each():
             entries = pool.map(_triage_here, paths, chunksize=BUNDLES_A_MESSAGE)  # starts the processes
         yield from entries
@@ -106,6 +108,7 @@ def triage_bundle(path: Path, baseline: Baseline | None, config: Config) -> Tria
         onset=found.onset.site if found.onset else None,
         anomalous_sites=sum(metric.is_anomalous for metric in found.metrics),
         signature=signature_of(found.metrics, found.onset),
+        content_digest=recording.content_digest,
     )
 
 
@@ -158,8 +161,9 @@ def _urgency(entry: TriageEntry, sort_by: SortBy) -> tuple[bool, bool, float]:
     return (entry.error is not None, value is None, -(value or 0.0))
 
 
-def _start_worker(baseline: Baseline | None, config: Config) -> None:
+def _start_worker(baseline: Baseline | None, config: Config, log: logs.Setup | None) -> None:
     global _in_this_process  # noqa: PLW0603  (what a worker needs is sent to it once, not with each bundle)
+    logs.configure_worker(log)
     with suppress(BackendUnavailable):  # without the compiled core every operation runs on one thread anyway
         ops.set_threads(1)
     _in_this_process = partial(triage_bundle, baseline=baseline, config=config)

@@ -50,7 +50,7 @@ class Proof:
         settings = config.model_copy(update={"modules": modules})
         benign = sources.open_baseline(self.baseline or result.environment.baseline_path, settings)
         model = sources.open_model(self.model, factory=factory, config=config)
-        bookkeeping.about(incident=recording, baseline=benign.baseline, model=model, result=where)
+        bookkeeping.about(incident=recording, baseline=benign.baseline, model=model, files={"result": where})
         healthy = self._open_healthy(result, fix, benign, factory, config)
         rescore = rescorer(recording, benign.baseline, modules.cf)
         seed = result.environment.seed

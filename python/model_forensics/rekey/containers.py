@@ -31,8 +31,8 @@ from model_forensics.rekey.workplace import Workplace
 Load = Callable[[Path, EncryptionKey | None], str]  # checks everything; gives a digest of the content
 
 
-def rekey_bundle(path: Path, keys: Keys, workplace: Workplace) -> bool:
-    """Store a bundle with the new key; False where it is stored so already.
+def rekey_bundle(path: Path, keys: Keys, workplace: Workplace) -> str | None:
+    """Store a bundle with the new key, and give its content's digest; None where it is stored so already.
 
     Raises:
         InputRefused: it is broken, or neither key opens it.
@@ -40,20 +40,18 @@ def rekey_bundle(path: Path, keys: Keys, workplace: Workplace) -> bool:
     """
     old = _storage(path, "bundle", MANIFEST, keys)
     if old.key == keys.new:
-        return False
+        return None
     manifest = load_bundle(path, verify=False, key=old.key).manifest
     names = [manifest.stored_name(name) for name in manifest.files]
-    _rewrite(old, keys.new, [*names, MANIFEST], _bundle_digest, workplace)
-    return True
+    return _rewrite(old, keys.new, [*names, MANIFEST], _bundle_digest, workplace)
 
 
-def rekey_baseline(path: Path, keys: Keys, workplace: Workplace) -> bool:
-    """As `rekey_bundle`, of a fitted baseline."""
+def rekey_baseline(path: Path, keys: Keys, workplace: Workplace) -> str | None:
+    """As `rekey_bundle`, of a fitted baseline; gives its id."""
     old = _storage(path, baselines.CONTAINER, baselines.MANIFEST, keys)
     if old.key == keys.new:
-        return False
-    _rewrite(old, keys.new, [baselines.TENSORS, baselines.MANIFEST], _baseline_id, workplace)
-    return True
+        return None
+    return _rewrite(old, keys.new, [baselines.TENSORS, baselines.MANIFEST], _baseline_id, workplace)
 
 
 def _storage(path: Path, container: str, index: str, keys: Keys) -> Storage:
@@ -65,7 +63,7 @@ def _storage(path: Path, container: str, index: str, keys: Keys) -> Storage:
     return Storage(path, container, key)
 
 
-def _rewrite(old: Storage, key: EncryptionKey | None, names: list[str], load: Load, workplace: Workplace) -> None:
+def _rewrite(old: Storage, key: EncryptionKey | None, names: list[str], load: Load, workplace: Workplace) -> str:
     path = old.root
     with workplace.rewriting(path):
         before = path.lstat()
@@ -88,6 +86,7 @@ def _rewrite(old: Storage, key: EncryptionKey | None, names: list[str], load: Lo
         if not os.path.samestat(displaced.lstat(), before):  # replaced by another writer meanwhile: theirs stays
             replace_directory(displaced, path, workplace.aside)
             raise StorageError("it was replaced while its key was changed", where=path, cure="Run it again")
+    return content
 
 
 def _manifest(old: Storage, key: EncryptionKey | None) -> bytes:

@@ -17,7 +17,8 @@ from model_forensics.rekey.keys import Keys
 from model_forensics.rekey.workplace import Workplace
 
 Outcome = Literal["rewritten", "unchanged", "refused"]
-Rewrite = Callable[[Path, Keys, Workplace], bool]
+Rewrite = Callable[[Path, Keys, Workplace], str | None]
+"""Gives the digest of the content of what it rewrote; None where it has the new key already."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Rekeyed:
         path: of the bundle, baseline, results file or report.
         outcome: `unchanged`: it was stored with the new key already; `refused`: see `reason`.
         reason: why it was refused, in words.
+        digest: of the content of what was rewritten: a bundle's content digest, a baseline's id, a document's SHA-256.
     """
 
     path: str
     outcome: Outcome
     reason: str | None = None
+    digest: str | None = None
 
 
 def rekey_directory(directory: Path | str, keys: Keys) -> Iterator[Rekeyed]:
@@ -60,7 +63,8 @@ def rekey_directory(directory: Path | str, keys: Keys) -> Iterator[Rekeyed]:
 
 def _rekeyed(path: Path, rewrite: Rewrite, keys: Keys, workplace: Workplace) -> Rekeyed:
     try:
-        return Rekeyed(str(path), "rewritten" if rewrite(path, keys, workplace) else "unchanged")
+        digest = rewrite(path, keys, workplace)
+        return Rekeyed(str(path), "unchanged" if digest is None else "rewritten", digest=digest)
     except InputRefused as problem:
         return Rekeyed(str(path), "refused", str(problem))
 

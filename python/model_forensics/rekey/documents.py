@@ -16,6 +16,7 @@ from model_forensics.files import (
     open_content,
     open_regular,
     read_content,
+    sha256_bytes,
     storage_errors,
 )
 from model_forensics.rekey.keys import Keys
@@ -42,8 +43,8 @@ def is_document(path: Path) -> bool:
         return True
 
 
-def rekey_document(path: Path, keys: Keys, workplace: Workplace) -> bool:
-    """Store a document with the new key; False where it is stored so already.
+def rekey_document(path: Path, keys: Keys, workplace: Workplace) -> str | None:
+    """Store a document with the new key, and give its content's SHA-256; None where it is stored so already.
 
     Raises:
         InputRefused: it is broken, or neither key opens it.
@@ -54,7 +55,7 @@ def rekey_document(path: Path, keys: Keys, workplace: Workplace) -> bool:
     else:
         key, seal = None, None
     if key == keys.new:
-        return False
+        return None
     source = open_content(path, seal, error=ResultsError)
     content = read_content(source)
     role = seal.role if seal is not None else ROLES[path.suffix][0]
@@ -75,7 +76,7 @@ def rekey_document(path: Path, keys: Keys, workplace: Workplace) -> bool:
         with storage_errors(path):
             os.replace(workplace.new, path)
             _sync(path.parent)
-    return True
+    return sha256_bytes(content)
 
 
 def _seal(path: Path, key: EncryptionKey) -> Seal:

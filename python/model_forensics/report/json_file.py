@@ -26,13 +26,24 @@ _REWRITE = "Write the file anew with 'model-forensics analyze', or pass another 
 def write_json(result: AnalysisResult, path: Path, *, overwrite: bool = True) -> None:
     """Write `result` as UTF-8 JSON, atomically; an existing file is replaced, or refused without `overwrite`.
 
-    Keys come in the order of the schema, two spaces of indentation, numbers in the shortest form that reads back
-    to the same float64. Equal results give equal bytes. The file is encrypted when the process has a key.
+    The file is encrypted when the process has a key.
 
     Raises:
-        ResultsError: a number is NaN or infinite (JSON has neither); the key is named and nothing is written.
+        ResultsError: as `json_text`; nothing is written.
         UsageError: the file is there and may not be replaced.
         StorageError: the file cannot be written.
+    """
+    write_protected(path, json_text(result, path), role=RESULTS_ROLE, overwrite=overwrite)
+
+
+def json_text(result: AnalysisResult, path: Path) -> str:
+    """The content of `results.json`, which will be at `path`.
+
+    Keys come in the order of the schema, two spaces of indentation, numbers in the shortest form that reads back
+    to the same float64. Equal results give equal bytes.
+
+    Raises:
+        ResultsError: a number is NaN or infinite (JSON has neither); the key is named.
     """
     document = result.model_dump(mode="json")
     bad = next(_nonfinite(document), None)
@@ -43,8 +54,7 @@ def write_json(result: AnalysisResult, path: Path, *, overwrite: bool = True) ->
             where=path,
             cure="This is a fault in the stage that computed it: a value that was not measured must be null",
         )
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_protected(path, text, role=RESULTS_ROLE, overwrite=overwrite)
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json_result(path: Path) -> AnalysisResult:

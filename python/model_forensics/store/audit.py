@@ -15,7 +15,7 @@ import os
 import pwd
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,13 +23,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from model_forensics.errors import AuditError, ModelForensicsError, StorageError
-from model_forensics.files import atomic_write, dump_json, read_json, storage_errors
+from model_forensics.files import atomic_write, dump_json, read_json, sha256_bytes, storage_errors
 from model_forensics.store.chain import START, Chain, Head, seal
 
-Outcome = Literal["success", "refused", "interrupted", "failed"]
+Outcome = Literal["success", "partly_done", "refused", "interrupted", "failed"]
 
 _log = logging.getLogger(__name__)
 _LINES_OF_ONE_CRASH: Final = 1  # that can be whole without being acknowledged
+MOST_LISTED: Final = 1000
+"""Digests of one role that a line lists one by one; of more it holds their number and one digest over all."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,29 @@ class Verified:
 
 @dataclass
 class Action:
-    """One audited action; what it is about is added as it becomes known."""
+    """One audited action; what it is about is added as it becomes known.
 
-    digests: dict[str, str | list[str]] = field(default_factory=dict)
+    Attributes:
+        outcome: of a body that ends without an error; one that raises is refused, interrupted or failed.
+    """
 
-    def about(self, role: str, digest: str | list[str] | None) -> None:
-        """Notes a digest (`sha256:…`) of what is read or written; None is not noted."""
-        if digest is not None:
+    digests: dict[str, Any] = field(default_factory=dict)
+    outcome: Outcome = "success"
+
+    def about(self, role: str, digest: str | Sequence[str] | None) -> None:
+        """Notes a digest (`sha256:…`), or several, of what is read or written; None is not noted.
+
+        More than `MOST_LISTED` are noted as their number and the SHA-256 of them all, sorted and a line each.
+        """
+        if digest is None:
+            return
+        if isinstance(digest, str):
             self.digests[role] = digest
+        elif len(digest) <= MOST_LISTED:
+            self.digests[role] = sorted(digest)
+        else:
+            lines = "".join(f"{one}\n" for one in sorted(digest))
+            self.digests[role] = {"count": len(digest), "digest": sha256_bytes(lines.encode())}
 
 
 class AuditLog:
@@ -186,6 +203,8 @@ _CURE = "Compare it with a copy kept elsewhere; to begin a new log, move it and 
 def audited(path: Path | str | None, command: str) -> Iterator[Action]:
     """Audits the body: a line when it starts and one with its outcome when it ends; nothing where `path` is None.
 
+    A `SystemExit` is how a command line ends, not an error: the outcome is the one that the action says.
+
     Raises:
         AuditError, StorageError: the log cannot be appended to. Before the body, nothing is done then; after it, what
             the body raised goes first, and the log's trouble is logged.
@@ -201,11 +220,11 @@ def audited(path: Path | str | None, command: str) -> Iterator[Action]:
         yield action
     except BaseException as problem:
         try:
-            log.append(_ended(who, action, _outcome(problem), type(problem).__name__))
+            log.append(_ended(who, action, *_outcome(action, problem)))
         except (AuditError, StorageError) as trouble:
             _log.error("the outcome of %s is not in the audit log: %s", command, trouble)
         raise
-    log.append(_ended(who, action, "success", None))
+    log.append(_ended(who, action, action.outcome, None))
 
 
 def verify(path: Path | str, *, known: str | None = None) -> Verified:
@@ -217,10 +236,14 @@ def _ended(who: dict[str, Any], action: Action, outcome: Outcome, error: str | N
     return {"at": _now(), "event": "finished", **who, "digests": action.digests, "outcome": outcome, "error": error}
 
 
-def _outcome(problem: BaseException) -> Outcome:
+def _outcome(action: Action, problem: BaseException) -> tuple[Outcome, str | None]:
+    """The outcome, and the class of the error."""
+    if isinstance(problem, SystemExit):
+        return action.outcome, None
+    name = type(problem).__name__
     if isinstance(problem, ModelForensicsError):
-        return "refused"
-    return "interrupted" if isinstance(problem, KeyboardInterrupt) else "failed"
+        return "refused", name
+    return ("interrupted" if isinstance(problem, KeyboardInterrupt) else "failed"), name
 
 
 def _identity() -> dict[str, Any]:

@@ -105,6 +105,7 @@ class TriageEntry(Frozen):
     anomalous_sites: int | None
     signature: str | None = None  # where it departs; null where nothing does, or nothing could be judged
     group: int | None = None  # number of its group; null when the bundle was refused
+    content_digest: str | None = None  # of the bundle's content, the same however it is stored
     error: str | None = None
 
 
