@@ -161,7 +161,7 @@ def test_where_names_cannot_be_exchanged(place, key, use, fitted, monkeypatch):
     """Two steps; a kill between them leaves the bundle aside, and the next run puts it back."""
     from model_forensics.files import _exchange
 
-    monkeypatch.setattr(_exchange, "_exchanged", lambda *_: False)
+    monkeypatch.setattr(_exchange, "exchanged", lambda *_: False)
     rename = os.rename
     monkeypatch.setattr(_exchange.os, "rename", lambda a, b: rename(a, b) if str(b).endswith("aside") else os._exit(9))
     pid = os.fork()
