@@ -14,7 +14,7 @@ from model_forensics.caching import Kept
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
 from model_forensics.errors import ConfigError, InputRefused, ResultsError, UsageError
-from model_forensics.files import write_protected
+from model_forensics.files import encryption_key, write_protected
 from model_forensics.logs import log_time, timed
 from model_forensics.triage import numbered, ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
@@ -66,12 +66,16 @@ class RCAPipeline:
     Args:
         config: a `Config`, a dictionary of its shape, or None for the defaults.
         progress: told about every stage's steps.
+
+    Raises:
+        EncryptionKeyError: the process's key is malformed, so that nothing could be written after the work.
     """
 
     def __init__(self, config: Config | dict[str, Any] | None = None, *, progress: Progress | None = None) -> None:
         self.config = config if isinstance(config, Config) else Config.from_dict(config or {})
         self._progress = progress or (lambda stage, done, total: None)
         self._kept = Kept(self.config.cache)
+        encryption_key()
 
     @audited_as("analyze")
     def analyze_incident(
