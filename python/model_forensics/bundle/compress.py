@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from model_forensics.bundle.coded import encode_file
-from model_forensics.bundle.reader import Bundle, load_bundle
-from model_forensics.bundle.schema import ACTIVATIONS, MANIFEST, Manifest, parse_manifest
+from model_forensics.bundle.reader import Bundle, load_bundle, read_manifest, read_whole
+from model_forensics.bundle.schema import ACTIVATIONS, MANIFEST, Manifest
 from model_forensics.bundle.workplace import Workplace
 from model_forensics.errors import BundleDigestError, StorageError
 from model_forensics.files import (
@@ -26,7 +26,6 @@ from model_forensics.files import (
     open_regular,
     parse_json,
     pieces_of,
-    read_content,
     replace_directory,
     sealed_size,
     storage_errors,
@@ -37,7 +36,6 @@ Create = Callable[[str], AbstractContextManager[Sink]] | None
 Outcome = Literal["compressed", "would_compress", "already_compressed", "too_young", "kept_plain", "refused"]
 
 _SPARE_BYTES = 1 << 20  # of free space, for directories and what else is written meanwhile
-_MAX_MANIFEST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before:
         BundleError: it is broken, or was changed meanwhile.
         StorageError: writing failed, or there is too little space; the original is as it was.
     """
-    manifest = read_manifest(path)
+    manifest, _ = read_manifest(path)
     if manifest.created_at > recorded_before:
         return Compression(str(path), "too_young")
     if manifest.codec != "none":
@@ -100,17 +98,6 @@ def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before:
             replace_directory(displaced, path, aside)
             raise _changed(path)
     return Compression(str(path), "compressed", before, after)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """The checked manifest of a bundle; nothing else is looked at. Raises as `load_bundle`."""
-    storage = Storage.of(path, "bundle", MANIFEST)
-    return parse_manifest(_manifest_of(storage), str(storage.path(MANIFEST)))
-
-
-def _manifest_of(storage: Storage) -> bytes:
-    content = storage.open(MANIFEST)
-    return read_content(content, 0, min(content.size, _MAX_MANIFEST_BYTES))
 
 
 def _write_coded(original: Bundle, new: Path, limit: int) -> int | None:
@@ -140,7 +127,7 @@ def _code(original: Bundle, limit: int, create: Create) -> int | None:
         with nullcontext() if create is None else create(made) as sink:
             out = _Counted(sink)
             if name == MANIFEST:
-                stored = parse_json(_manifest_of(old), where=str(old.path(MANIFEST)))
+                stored = parse_json(read_whole(old, MANIFEST), where=str(old.path(MANIFEST)))
                 out.write(dump_json({**stored, "codec": "arithmetic"}))
             elif made != name:
                 encode_file(old.path(name), out, seal=old.seal(name))
