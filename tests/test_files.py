@@ -20,7 +20,7 @@ from model_forensics.errors import (
     UsageError,
 )
 from model_forensics.files import (
-    _names,
+    _exchange,
     atomic_directory,
     atomic_write,
     open_safetensors,
@@ -283,7 +283,7 @@ def test_old_content_stays_when_the_exchange_fails(tmp_path: Path, monkeypatch: 
     def failing(one: Path, other: Path) -> bool:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(_names, "exchanged", failing)
+    monkeypatch.setattr(_exchange, "exchanged", failing)
     with pytest.raises(StorageError), atomic_directory(tmp_path / "a", overwrite=True) as temporary:
         (temporary / "x").write_text("new")
     assert (tmp_path / "a" / "x").read_text() == "old"
@@ -291,7 +291,7 @@ def test_old_content_stays_when_the_exchange_fails(tmp_path: Path, monkeypatch: 
 
 
 def test_old_content_stays_when_the_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_names, "exchanged", lambda one, other: False)  # a file system that cannot
+    monkeypatch.setattr(_exchange, "exchanged", lambda one, other: False)  # a file system that cannot
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x").write_text("old")
     rename, calls = os.rename, []

@@ -278,7 +278,7 @@ def _check_pattern(pattern: str) -> None:
     try:
         regex.compile(pattern)
     except regex.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        raise ValueError(f"a pattern is no regular expression: {error}") from error  # without it: it may be private
 
 
 def _found(pattern: str, text: str) -> bool:
@@ -288,7 +288,7 @@ def _found(pattern: str, text: str) -> bool:
         return regex.search(pattern, text, timeout=PATTERN_SECONDS) is not None
     except TimeoutError as error:
         raise OutputError(
-            f"the pattern {pattern!r} takes more than {PATTERN_SECONDS:g} s on {len(text):,} characters",
+            f"a pattern of {len(pattern):,} characters takes over {PATTERN_SECONDS:g} s on {len(text):,} characters",
             cure="Write it without repetitions inside repetitions",
         ) from error
 

@@ -11,6 +11,8 @@ import numpy as np
 from model_forensics import ops
 from model_forensics.config import KEYS, Loaded
 from model_forensics.config.variables import VARIABLES, stated, unknown
+from model_forensics.errors import EncryptionKeyError
+from model_forensics.files import encryption_key, old_encryption_key
 from model_forensics.logs import HIDDEN
 from model_forensics.pipeline.environment import installed
 
@@ -57,6 +59,11 @@ def _strange_variables() -> list[str]:
 
 def _problems(backends: dict[str, dict[str, str]]) -> list[str]:
     problems = []
+    for key in (encryption_key, old_encryption_key):
+        try:
+            key()
+        except EncryptionKeyError as problem:
+            problems.append(f"broken: {problem}")
     missing = {states["cpp"] for states in backends.values() if states.get("cpp", "available") != "available"}
     problems += [f"degraded: the compiled core is not used ({reason}); numba serves instead" for reason in missing]
     if installed("transformers") is None:

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from model_forensics.bundle import BundleWriter, archive, compress, compress_bundles, load_bundle, workplace
 from model_forensics.cli.main import main
 from model_forensics.errors import BundleFormatError, StorageError
-from model_forensics.files import _names
+from model_forensics.files import _exchange
 
 OLD = datetime(2020, 1, 2, tzinfo=UTC)
 
@@ -112,16 +112,19 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     done = run(tmp_path, "--older-than", "90d", "--dry-run")
     assert "1 would compress" in done.stdout
     assert files(tmp_path) == before
+    (would,) = compress_bundles(tmp_path, timedelta(0), dry_run=True)
+    (did,) = compress_bundles(tmp_path, timedelta(0))
+    assert (would.before, would.after) == (did.before, did.after)
+    assert f"{did.before:,} bytes would become {did.after:,}" in done.stdout
 
 
 def test_content_that_does_not_shrink_stays_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(tmp_path / "b")
     before = files(tmp_path)
-    monkeypatch.setattr(
-        compress, "encode_file", lambda plain, coded, **_: coded.write_bytes(plain.read_bytes() + b"x" * 99)
-    )
-    found = list(compress_bundles(tmp_path, timedelta(0)))
-    assert [(one.outcome, one.before) for one in found] == [("kept_plain", found[0].after)]
+    monkeypatch.setattr(compress, "encode_file", lambda plain, out, **_: out.write(plain.read_bytes() + b"x" * 99))
+    for dry_run in (True, False):
+        found = list(compress_bundles(tmp_path, timedelta(0), dry_run=dry_run))
+        assert [(one.outcome, one.before) for one in found] == [("kept_plain", found[0].after)]
     assert files(tmp_path) == before
     assert "1 kept plain" in run(tmp_path, "--older-than", "0d").stdout
 
@@ -236,7 +239,7 @@ def test_only_one_run_at_a_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(_names, "exchanged", lambda one, other: False)
+    monkeypatch.setattr(_exchange, "exchanged", lambda one, other: False)
     return
 
 
@@ -332,11 +335,11 @@ def failing_calls() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
 
     return {
         "encode": lambda patch: patch.setattr(compress, "encode_file", fail),
-        "copy": lambda patch: patch.setattr(compress.shutil, "copyfile", fail),
+        "copy": lambda patch: patch.setattr(compress, "pieces_of", fail),
         "sync": lambda patch: patch.setattr(os, "fsync", fail),
         "mkdir": lambda patch: patch.setattr(Path, "mkdir", fail),
         "owner": lambda patch: patch.setattr(compress.shutil, "copystat", fail),
-        "exchange": lambda patch: patch.setattr(_names, "exchanged", fail),
+        "exchange": lambda patch: patch.setattr(_exchange, "exchanged", fail),
     }
 
 

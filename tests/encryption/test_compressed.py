@@ -13,7 +13,15 @@ from click.testing import CliRunner
 from model_forensics.bundle import BundleWriter, compress_bundles, load_bundle
 from model_forensics.bundle.coded import encode_file
 from model_forensics.cli.main import main
-from model_forensics.files import KEY_VARIABLE, OLD_KEY_VARIABLE, Seal, open_content, read_content, write_safetensors
+from model_forensics.files import (
+    KEY_VARIABLE,
+    OLD_KEY_VARIABLE,
+    Seal,
+    create_file,
+    open_content,
+    read_content,
+    write_safetensors,
+)
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,7 +40,9 @@ def bundles(tmp_path, use, key):
 def test_compressed_and_still_encrypted(bundles, key):
     before = load_bundle(bundles / "b")
     content = [before.activation("embed", number).copy() for number in range(3)]
+    (would,) = compress_bundles(bundles, timedelta(0), dry_run=True)
     (one,) = compress_bundles(bundles, timedelta(0))
+    assert (would.outcome, would.before, would.after) == ("would_compress", one.before, one.after)
     assert one.outcome == "compressed"
     assert one.after < one.before
     after = load_bundle(bundles / "b")
@@ -72,8 +82,10 @@ def test_coded_files_are_the_same_whatever_the_encryption(tmp_path, key, other, 
     rng = np.random.default_rng(0)
     arrays = {"a": rng.normal(size=(rows, 4)).astype(np.float32), "b": np.arange(rows)}
     write_safetensors(tmp_path / "plain", arrays)
-    encode_file(tmp_path / "plain", tmp_path / "coded")
+    with create_file(tmp_path / "coded") as out:
+        encode_file(tmp_path / "plain", out)
     write_safetensors(tmp_path / "sealed", arrays, seal=Seal(key, "x"))
     seal = Seal(other, "y")
-    encode_file(tmp_path / "sealed", tmp_path / "coded.enc", plain_seal=Seal(key, "x"), seal=seal)
+    with create_file(tmp_path / "coded.enc", seal) as out:
+        encode_file(tmp_path / "sealed", out, seal=Seal(key, "x"))
     assert read_content(open_content(tmp_path / "coded.enc", seal)) == (tmp_path / "coded").read_bytes()

@@ -15,6 +15,7 @@ from golden_writer import write_golden
 from model_forensics.bundle import BundleWriter, Shelf, find_bundles, is_bundle, load_bundle, load_bundles
 from model_forensics.bundle import spool as spools
 from model_forensics.errors import (
+    BundleDigestError,
     BundleError,
     BundleFormatError,
     EncryptionError,
@@ -265,3 +266,19 @@ def test_the_documentation_reads_a_manifest_with_tink(tmp_path, use, key, monkey
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(compile(code, "docs/encryption.md", "exec"), {})
     assert '"bundle_id": "golden"' in capsys.readouterr().out
+
+
+def test_what_binds_a_file_to_its_bundle(tmp_path, use, key):
+    """The role says which file of a bundle it is, and the digests of the manifest say of which bundle.
+
+    So a file that is exchanged for the same one of another bundle opens, and only its digest tells.
+    """
+    use(key)
+    for name, value in (("one", 1), ("two", 2)):
+        with BundleWriter(tmp_path / name, kind="benign") as writer:
+            writer.add_sample(activations={"embed": np.full((2, 3), value, np.float32)})
+    file = Path("activations", "000.safetensors.enc")
+    shutil.copy(tmp_path / "two" / file, tmp_path / "one" / file)
+    with pytest.raises(BundleDigestError, match="digest"):
+        load_bundle(tmp_path / "one")
+    assert (load_bundle(tmp_path / "one", verify=False).activation("embed", 0) == 2).all()

@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_forensics.errors import BundleFormatError
-from model_forensics.files import EncryptionKey, Seal, content_size, create_file, open_content, pieces_of, read_content
+from model_forensics.files import (
+    EncryptionKey,
+    Seal,
+    content_size,
+    create_file,
+    open_content,
+    pieces_of,
+    read_content,
+    sealed_size,
+)
 from model_forensics.files import _sealed as sealed
 from tests.encryption.conftest import SECRET
 
@@ -44,6 +53,7 @@ def test_tink_reads_what_is_written(tmp_path_factory, size, step):
     path = write(tmp_path_factory.mktemp("x") / "file", content, step)
     assert oracle.decrypt(SECRET, path.read_bytes(), ROLE.encode()) == content
     assert content_size(path.stat().st_size) == size
+    assert sealed_size(size) == path.stat().st_size
     assert oracle.decrypt(SECRET, sealed.seal_bytes(content, SEAL), ROLE.encode()) == content
 
 
@@ -107,6 +117,6 @@ def test_a_file_is_never_held_in_memory(tmp_path):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("stored", [0, 1, 39, 40, 55, (1 << 20) + 1, (1 << 20) + 16, (2 << 20) + 16])
+@pytest.mark.parametrize("stored", [0, 1, 39, 40, 55, (1 << 20) + 1, (1 << 20) + 16, (2 << 20) + 16, (1 << 52) + 17])
 def test_sizes_that_no_file_has(stored):
     assert content_size(stored) is None

@@ -161,7 +161,7 @@ def test_where_names_cannot_be_exchanged(place, key, use, fitted, monkeypatch):
     """Two steps; a kill between them leaves the bundle aside, and the next run puts it back."""
     from model_forensics.files import _exchange
 
-    monkeypatch.setattr(_exchange, "_exchanged", lambda *_: False)
+    monkeypatch.setattr(_exchange, "exchanged", lambda *_: False)
     rename = os.rename
     monkeypatch.setattr(_exchange.os, "rename", lambda a, b: rename(a, b) if str(b).endswith("aside") else os._exit(9))
     pid = os.fork()
@@ -242,3 +242,63 @@ def test_the_command(place, key, other, use, fitted, monkeypatch):
     with pytest.raises(UsageError):
         list(rekey_directory(place / "nothing", Keys(None, key)))
     assert issubclass(EncryptionKeyError, InputRefused)
+
+
+def test_documents_are_known_by_what_they_hold(tmp_path, key, other, use):
+    """Whatever their names; each keeps its role, and what other programs wrote is left alone."""
+    from model_forensics.batch.summary import SUMMARY_ROLE
+
+    roles = {"summary.json": SUMMARY_ROLE, "r.json": RESULTS_ROLE, "results": RESULTS_ROLE, "page.txt": REPORT_ROLE}
+    contents = {
+        "summary.json": b'{\n  "schema_version": "1.0",\n  "directory": "x"\n}\n',
+        "r.json": RESULTS,
+        "results": RESULTS,
+        "page.txt": REPORT,
+    }
+    others = {
+        "package.json": b'{"name": "x", "schema_version": "1.0", "bundle_id": "x"}',
+        "list": b'{"schema_version": 2, "bundle_id": "x"}',
+        "notes": b"(nothing that was encrypted, but of some length, so that it could have been) " * 9,
+    }
+    for name, content in {**contents, **others}.items():
+        (tmp_path / name).write_bytes(content)
+    for old, new in ((None, key), (key, other), (other, None)):
+        found = list(rekey_directory(tmp_path, Keys(old, new)))
+        assert {Path(item.path).name: item.outcome for item in found} == dict.fromkeys(roles, "rewritten")
+        use(new)
+        for name, role in roles.items():
+            assert is_protected(tmp_path / name, error=ResultsError) is (new is not None)
+            assert read_protected(tmp_path / name, role=role, **READ) == contents[name]
+        assert all((tmp_path / name).read_bytes() == content for name, content in others.items())
+
+
+def test_an_unfinished_change_is_undone(place, key, other, use, fitted, monkeypatch):
+    """`--decrypt` opens what has the old key and what has the new one."""
+    outcomes(place, None, key)
+    list(rekey_directory(place / "bundles" / "one", Keys(key, other)))
+    texts = [base64.b64encode(one.secret).decode() for one in (key, other)]
+    monkeypatch.setenv(OLD_KEY_VARIABLE, texts[0])
+    monkeypatch.setenv(KEY_VARIABLE, texts[1])
+    done = CliRunner().invoke(main, ["rekey", str(place), "--decrypt"])
+    assert done.exit_code == 0, done.output
+    check(place, None, use, fitted)
+
+
+def test_a_reader_with_either_key_is_told(place, key, other, use):
+    """Amid a change of keys: what has the other key is refused by name, what has one's own is read."""
+    outcomes(place, None, key)
+    list(rekey_directory(place / "bundles" / "one", Keys(key, other)))
+    for mine, readable, not_readable in ((key, "two", "one"), (other, "one", "two")):
+        use(mine)
+        assert load_bundle(place / "bundles" / readable).bundle_id == "golden"
+        with pytest.raises(EncryptionKeyError, match=r"another key.*rekey"):
+            load_bundle(place / "bundles" / not_readable)
+
+
+def test_a_bundle_without_its_manifest_is_named(place, key, other):
+    outcomes(place, None, key)
+    (place / "bundles" / "one" / "manifest.json.enc").unlink()
+    for new in (other, None):
+        found = {Path(item.path).name: item for item in rekey_directory(place / "bundles", Keys(key, new))}
+        assert found["one"].outcome == "refused"
+        assert "manifest.json is missing" in found["one"].reason

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from model_forensics.errors import AuditError, InputRefused, LedgerError, ModelForensicsError
+from model_forensics.files import encryption_key
 from model_forensics.types import IncidentFinding
 
 
@@ -114,8 +115,17 @@ def _answer(connection: Connection, analyst: Analyst, task: Task) -> Message:
     except ModelForensicsError as error:
         return Fatal(error)
     except BaseException as problem:
-        connection.send(Crashing(f"{type(problem).__name__}: {problem}"))
+        connection.send(Crashing(_last_words(problem)))
         raise
+
+
+def _last_words(problem: BaseException) -> str:
+    """They are kept in a ledger that is not encrypted: where there is a key, without the text, which may quote content.
+
+    The traceback, text included, goes to standard error in any case.
+    """
+    name = type(problem).__name__
+    return f"{name}: {problem}" if encryption_key() is None else f"{name} (its text is on standard error only)"
 
 
 def _end_with_parent() -> None:

@@ -131,7 +131,8 @@ class _Files:
         plain, coded = storage.root / name, name + CODED_SUFFIX
         write_safetensors_sources(plain, sources, seal=self._scratch)
         self.enter(name, plain, self._scratch)
-        encode_file(plain, storage.path(coded), plain_seal=self._scratch, seal=storage.seal(coded))
+        with create_file(storage.path(coded), storage.seal(coded)) as out:
+            encode_file(plain, out, seal=self._scratch)
         plain.unlink()
 
     def enter(self, name: str, path: Path, seal: Seal | None) -> None:

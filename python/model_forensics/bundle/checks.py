@@ -275,7 +275,8 @@ def _collect(folder: Path, prefix: str, found: set[str]) -> None:
                 raise UnsafeFileError(
                     "a hard link: the file has another name too, through which it could be changed or is shared",
                     where=shown,
-                    cure="Copy the bundle with `cp -r`, which gives it files of its own",
+                    cure="Copy the bundle with `cp -r` and use the copy, whose files are its own; backups by hard links"
+                    " (`cp -al`, rsnapshot) do this to the original too",
                 )
             _refuse_pickle(path, shown)
             found.add(prefix + entry.name)

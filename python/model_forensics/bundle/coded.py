@@ -25,8 +25,8 @@ from model_forensics.files import (
     MAX_HEADER_BYTES,
     Content,
     Seal,
+    Sink,
     TensorEntry,
-    create_file,
     open_content,
     open_safetensors,
     parse_safetensors_header,
@@ -42,35 +42,30 @@ _INDEX_ITEM: Final = 8
 _MOST_OVERHEAD: Final = 1 << 16  # of a stored section over twice its content; more is not read
 
 
-def encode_file(plain: Path, stored: Path, *, plain_seal: Seal | None = None, seal: Seal | None = None) -> None:
+def encode_file(plain: Path, out: Sink, *, seal: Seal | None = None) -> None:
     """Write the coded form of a safetensors file, a section at a time.
 
     Args:
         plain: the safetensors file.
-        stored: the file to write.
-        plain_seal: what the safetensors file is encrypted with.
-        seal: what the coded one is to be encrypted with.
-
-    Raises:
-        StorageError: writing failed.
+        out: what it is written to.
+        seal: what the safetensors file is encrypted with.
     """
     from model_forensics import ops  # noqa: PLC0415 - it loads compilers, which plain bundles do without
 
-    tensors = open_safetensors(plain, seal=plain_seal)
-    content = open_content(plain, plain_seal)
+    tensors = open_safetensors(plain, seal=seal)
+    content = open_content(plain, seal)
     entries = {name: tensors.entry(name) for name in tensors.names}
     arrangement = Arrangement(entries)
     header = read_content(content, 0, 8 + int.from_bytes(read_content(content, 0, 8), "little"))
-    with create_file(stored, seal) as out:
-        out.write(MAGIC + bytes(_HEAD - len(MAGIC) + _INDEX_ITEM * arrangement.sections))
-        sizes = [out.write(ops.arithmetic_encode(header, model="conditional", dtype="bytes"))]
-        for group in arrangement.groups:
-            dtype = CODER_DTYPES.get(group.tag, "bytes")
-            for section in range(group.sections):
-                parts = [_bytes_of(content, entries[part.name].start, part) for part in group.parts(section)]
-                data = differences(np.concatenate(parts), group.tag).tobytes()
-                sizes.append(out.write(ops.arithmetic_encode(data, model="conditional", dtype=dtype)))
-        out.rewrite(MAGIC + np.array([len(sizes), *sizes], "<u8").tobytes())
+    out.write(MAGIC + bytes(_HEAD - len(MAGIC) + _INDEX_ITEM * arrangement.sections))
+    sizes = [out.write(ops.arithmetic_encode(header, model="conditional", dtype="bytes"))]
+    for group in arrangement.groups:
+        dtype = CODER_DTYPES.get(group.tag, "bytes")
+        for section in range(group.sections):
+            parts = [_bytes_of(content, entries[part.name].start, part) for part in group.parts(section)]
+            data = differences(np.concatenate(parts), group.tag).tobytes()
+            sizes.append(out.write(ops.arithmetic_encode(data, model="conditional", dtype=dtype)))
+    out.rewrite(MAGIC + np.array([len(sizes), *sizes], "<u8").tobytes())
 
 
 def _bytes_of(content: Content, begin: int, part: Part) -> Bytes:

@@ -5,33 +5,37 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from model_forensics.bundle.coded import encode_file
-from model_forensics.bundle.reader import Bundle, load_bundle
-from model_forensics.bundle.schema import ACTIVATIONS, MANIFEST, Manifest, parse_manifest
+from model_forensics.bundle.reader import Bundle, load_bundle, read_manifest, read_whole
+from model_forensics.bundle.schema import ACTIVATIONS, MANIFEST, Manifest
 from model_forensics.bundle.workplace import Workplace
 from model_forensics.errors import BundleDigestError, StorageError
 from model_forensics.files import (
+    Sink,
     Storage,
     create_file,
     dump_json,
     keep_metadata,
     open_regular,
     parse_json,
-    read_content,
+    pieces_of,
     replace_directory,
+    sealed_size,
     storage_errors,
     sync_tree,
 )
 
+Create = Callable[[str], AbstractContextManager[Sink]] | None
 Outcome = Literal["compressed", "would_compress", "already_compressed", "too_young", "kept_plain", "refused"]
 
 _SPARE_BYTES = 1 << 20  # of free space, for directories and what else is written meanwhile
-_MAX_MANIFEST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Compression:
         path: the bundle's directory.
         outcome: `kept_plain`: its coded form takes no fewer bytes; `refused`: see `reason`.
         before: bytes of all files on disk before; None where the bundle was not opened or is broken.
-        after: bytes on disk afterwards; None where that was not found out.
+        after: bytes on disk afterwards, or for `would_compress` then; None like `before`.
         reason: why it was refused, in words.
         content_digest: of what it holds, which compression does not change; None where it was not opened.
     """
@@ -64,14 +68,15 @@ def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before:
 
     Args:
         path: the bundle.
-        workplace: of the directory that it lies in, entered; None to change nothing and say what would be done.
+        workplace: of the directory that it lies in, entered; None to change nothing and say what would be done, which
+            takes as long, because only coding tells what a bundle takes when it is coded.
         recorded_before: younger ones are left as they are.
 
     Raises:
         BundleError: it is broken, or was changed meanwhile.
         StorageError: writing failed, or there is too little space; the original is as it was.
     """
-    manifest = read_manifest(path)
+    manifest, _ = read_manifest(path)
     if manifest.created_at > recorded_before:
         return Compression(str(path), "too_young")
     if manifest.codec != "none":
@@ -80,7 +85,9 @@ def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before:
     original = load_bundle(path)
     before = original.bytes
     if workplace is None:
-        return Compression(str(path), "would_compress", before, content_digest=original.content_digest)
+        after = _code(original, before, create=None)
+        outcome: Outcome = "kept_plain" if after is None else "would_compress"
+        return Compression(str(path), outcome, before, after or before, content_digest=original.content_digest)
     _check_space(path, before)
     with workplace.place_for(path) as (new, aside):
         after = _write_coded(original, new, before)
@@ -96,46 +103,68 @@ def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before:
     return Compression(str(path), "compressed", before, after, content_digest=original.content_digest)
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The checked manifest of a bundle; nothing else is looked at. Raises as `load_bundle`."""
-    storage = Storage.of(path, "bundle", MANIFEST)
-    return parse_manifest(_manifest_of(storage), str(storage.path(MANIFEST)))
-
-
-def _manifest_of(storage: Storage) -> bytes:
-    content = storage.open(MANIFEST)
-    return read_content(content, 0, min(content.size, _MAX_MANIFEST_BYTES))
-
-
 def _write_coded(original: Bundle, new: Path, limit: int) -> int | None:
     """Write the coded bundle and sync it; its bytes on disk, or None as soon as they are no fewer than `limit`."""
-    root, manifest = original.path, original.manifest
-    old = Storage.of(root, "bundle", MANIFEST)
+    old = Storage.of(original.path, "bundle", MANIFEST)
     target = Storage(new, "bundle", old.key)
-    written = 0
-    with storage_errors(root):
+    with storage_errors(original.path):
         new.mkdir(mode=0o700)
         (new / ACTIVATIONS).mkdir()
-        stored = parse_json(_manifest_of(old), where=str(old.path(MANIFEST)))
-        with create_file(target.path(MANIFEST), target.seal(MANIFEST)) as out:
-            out.write(dump_json({**stored, "codec": "arithmetic"}))
-        keep_metadata(old.path(MANIFEST), target.path(MANIFEST))
-        written += target.path(MANIFEST).stat().st_size
-        coded = manifest.model_copy(update={"codec": "arithmetic"})
-        for name in manifest.files:
-            made = coded.stored_name(name)
-            if coded.is_coded(name):
-                encode_file(old.path(name), target.path(made), plain_seal=old.seal(name), seal=target.seal(made))
-            else:
-                shutil.copyfile(old.path(name), target.path(made))
+        written = _code(original, limit, lambda name: create_file(target.path(name), target.seal(name)))
+        if written is None:
+            return None
+        for name, made in _names(original.manifest):
             keep_metadata(old.path(name), target.path(made))
-            written += target.path(made).stat().st_size
-            if written >= limit:
-                return None
         for folder in (ACTIVATIONS, "."):
-            keep_metadata(root / folder, new / folder)
+            keep_metadata(original.path / folder, new / folder)
         sync_tree(new)
     return written
+
+
+def _code(original: Bundle, limit: int, create: Create) -> int | None:
+    """Code a bundle into files that `create` makes, or without it into none; the bytes that it takes on disk, or None
+    as soon as they are no fewer than `limit`."""
+    old = Storage.of(original.path, "bundle", MANIFEST)
+    total = 0
+    for name, made in _names(original.manifest):
+        with nullcontext() if create is None else create(made) as sink:
+            out = _Counted(sink)
+            if name == MANIFEST:
+                stored = parse_json(read_whole(old, MANIFEST), where=str(old.path(MANIFEST)))
+                out.write(dump_json({**stored, "codec": "arithmetic"}))
+            elif made != name:
+                encode_file(old.path(name), out, seal=old.seal(name))
+            else:
+                for piece in pieces_of(old.open(name)):
+                    out.write(piece)
+        total += out.bytes if old.key is None else sealed_size(out.bytes)
+        if total >= limit:
+            return None
+    return total
+
+
+def _names(manifest: Manifest) -> list[tuple[str, str]]:
+    """Every file of a bundle, and its name when the bundle is coded."""
+    coded = manifest.model_copy(update={"codec": "arithmetic"})
+    return [(name, coded.stored_name(name)) for name in (MANIFEST, *manifest.files)]
+
+
+class _Counted:
+    """Counts what goes to a sink, if there is one; a `Sink`."""
+
+    def __init__(self, sink: Sink | None) -> None:
+        self.bytes = 0
+        self._sink = sink
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        if self._sink is not None:
+            self._sink.write(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def rewrite(self, data: bytes, /) -> None:
+        if self._sink is not None:
+            self._sink.rewrite(data)
 
 
 def _verify(original: Bundle, new: Path) -> None:

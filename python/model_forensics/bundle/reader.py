@@ -74,7 +74,7 @@ def _load(root: Path, verify: bool, key: EncryptionKey | None) -> Bundle:
     try:
         found = checks.check_directory(root)
         storage = Storage.of(root, "bundle", MANIFEST, key)
-        stored = _read(storage, MANIFEST)
+        stored = read_whole(storage, MANIFEST)
         manifest = parse_manifest(stored, str(storage.path(MANIFEST)))
         checks.check_listed(storage, found, manifest)
     except (OSError, ValueError) as problem:  # unreadable directory, NUL in the path
@@ -92,10 +92,7 @@ def manifest_digest(path: Path | str) -> str:
     Raises:
         BundleError: as `load_bundle`, of the manifest.
     """
-    storage = Storage.of(Path(path), "bundle", MANIFEST)
-    stored = _read(storage, MANIFEST)
-    parse_manifest(stored, str(storage.path(MANIFEST)))
-    return content_digest(stored)
+    return content_digest(read_manifest(Path(path))[1])
 
 
 def load_bundles(path: Path | str, *, verify: bool = True) -> list[Bundle]:
@@ -146,7 +143,7 @@ class Bundle:
         self._content_digest = digest
         self.manifest = manifest
         place = storage.path(SAMPLES)
-        self._samples = parse_samples(_read(storage, SAMPLES), str(place))
+        self._samples = parse_samples(read_whole(storage, SAMPLES), str(place))
         checks.check_samples(self._samples, manifest, place)
         self._inputs = checks.open_tensors(storage, INPUTS, manifest)
         self._calls = checks.check_inputs(self._inputs, manifest, self._samples)
@@ -370,7 +367,20 @@ def _is_bundle(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir() and any(holds(entry.path, name) for name in (MANIFEST, SAMPLES, INPUTS, OUTPUTS))
 
 
-def _read(storage: Storage, name: str) -> bytes:
+def read_manifest(path: Path) -> tuple[Manifest, bytes]:
+    """The checked manifest of a bundle, and what is stored of it; nothing else is looked at.
+
+    Raises:
+        BundleError: as `load_bundle`, of the manifest.
+        EncryptionError: as `load_bundle`.
+    """
+    storage = Storage.of(path, "bundle", MANIFEST)
+    stored = read_whole(storage, MANIFEST)
+    return parse_manifest(stored, str(storage.path(MANIFEST))), stored
+
+
+def read_whole(storage: Storage, name: str) -> bytes:
+    """The content of a manifest or of `samples.jsonl`. Raises as `Storage.open`; BundleFormatError: too large."""
     content = storage.open(name)
     if content.size > _MAX_TEXT_BYTES:
         raise BundleFormatError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from model_forensics.bundle.reader import load_bundle
-from model_forensics.errors import BundleError, StorageError
-from model_forensics.files import storage_errors
+from model_forensics.errors import BundleError, CiphertextError, EncryptionError, StorageError
+from model_forensics.files import lock_directory, storage_errors
 from model_forensics.processes import uninterrupted
 
 WORKPLACE: Final = ".compress-bundles"
@@ -35,8 +34,7 @@ class Workplace:
         self.root = bundles / WORKPLACE
 
     def __enter__(self) -> Self:
-        with storage_errors(self.root):
-            self._lock = self._locked()
+        self._lock = lock_directory(self.root, "compress-bundles")
         try:
             self.recover()
         except BaseException:
@@ -52,22 +50,6 @@ class Workplace:
                 self._remove_if_empty()
         finally:
             os.close(self._lock)
-
-    def _locked(self) -> int:
-        """A locked descriptor of the directory, which exists."""
-        while True:
-            self.root.mkdir(exist_ok=True, mode=0o700)
-            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as problem:
-                os.close(descriptor)
-                raise StorageError(
-                    "another compress-bundles works in this directory", where=self.bundles, cure="Wait until it is done"
-                ) from problem
-            if self.root.exists() and os.path.samestat(self.root.stat(), os.fstat(descriptor)):
-                return descriptor
-            os.close(descriptor)  # removed by the one who held it before
 
     @contextmanager
     def place_for(self, path: Path) -> Iterator[tuple[Path, Path]]:
@@ -93,7 +75,7 @@ class Workplace:
         with storage_errors(self.root):
             for place in self._remains(_ASIDE) + self._remains(_NEW):
                 home = self.bundles / place.name
-                if not os.path.lexists(home) and _is_whole(place):
+                if not os.path.lexists(home) and (place.parent.name == _ASIDE or _is_whole(place)):
                     os.rename(place, home)
                 elif place.parent.name == _NEW or _same_content(place, home):
                     shutil.rmtree(place)
@@ -118,7 +100,7 @@ class Workplace:
 def _is_whole(place: Path) -> bool:
     try:
         load_bundle(place)
-    except BundleError:
+    except (BundleError, CiphertextError):  # not EncryptionKeyError: with another key it may well be whole
         return False
     return True
 
@@ -126,5 +108,5 @@ def _is_whole(place: Path) -> bool:
 def _same_content(one: Path, other: Path) -> bool:
     try:
         return load_bundle(one).content_digest == load_bundle(other).content_digest
-    except BundleError:
+    except (BundleError, EncryptionError):
         return False

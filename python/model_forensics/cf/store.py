@@ -1,4 +1,4 @@
-"""A baseline on disk, format 2.0: `baseline.json` and `baseline.safetensors`, versioned and digest-checked."""
+"""A baseline on disk, format 2.1: `baseline.json` and `baseline.safetensors`, versioned and digest-checked."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _REWRITTEN = ("compressed", "would_compress", "kept_plain")
 @click.option(
     "--older-than", callback=duration, required=True, metavar="AGE", help="Of this age at least: 90d, 24h, 0d."
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be compressed, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Code everything, say what that would save, and change nothing.")
 @click.option("--keep-going", is_flag=True, help="After a bundle that cannot be written, try the next.")
 @click.option("--rekey", is_flag=True, help="First change the key of all bundles, as the command `rekey` does.")
 @options.common
@@ -102,8 +102,8 @@ def _print(found: Sequence[Compression], output_format: str) -> None:
 
 
 def _total(found: Sequence[Compression]) -> dict[str, int]:
-    """Bundles by outcome, and the bytes of those that were compressed."""
-    compressed = [one for one in found if one.outcome == "compressed"]
+    """Bundles by outcome, and the bytes of those that were, or would be, compressed."""
+    compressed = [one for one in found if one.outcome in ("compressed", "would_compress")]
     outcomes = sorted({one.outcome for one in found})
     return {
         **{outcome: sum(one.outcome == outcome for one in found) for outcome in outcomes},
@@ -126,7 +126,8 @@ def _print_table(found: Sequence[Compression]) -> None:
     total = _total(found)
     before, after = total.pop("bytes_before"), total.pop("bytes_after")
     counts = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in total.items())
-    saved = f"; {before:,} bytes became {after:,}" if before else ""
+    verb = "would become" if "would_compress" in total else "became"
+    saved = f"; {before:,} bytes {verb} {after:,}" if before else ""
     click.echo(f"{counts}{saved}")
 
 

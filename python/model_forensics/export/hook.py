@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import torch
 from model_forensics.errors import InterventionError, ModelError, UsageError
 from model_forensics.export import hook_check
 from model_forensics.export.hook_text import HookText, compose
-from model_forensics.files import atomic_write
+from model_forensics.files import KEY_VARIABLE, OLD_KEY_VARIABLE, atomic_write
 from model_forensics.models import Model
 from model_forensics.types import FixedRuns
 
@@ -71,16 +72,15 @@ def write_hook(
 
 
 def _tried(path: Path, made: HookText, runs: FixedRuns, models: Sequence[Model]) -> float:
-    """The hook, run where Model Forensics cannot be imported."""
+    """The hook, run where Model Forensics cannot be imported. What was recorded goes there through a pipe: no disk."""
     with tempfile.TemporaryDirectory(prefix="model-forensics-") as folder:
         hook = Path(folder, path.name)
         hook.write_text(made.text, encoding="utf-8")
         if made.beside is not None:
             hook.with_suffix(".bin").write_bytes(made.beside)
-        arrays, request = Path(folder, "arrays.npz"), Path(folder, "request.json")
+        arrays = io.BytesIO()
         np.savez(arrays, **_arrays(runs))
-        request.write_text(json.dumps(_request(hook, arrays, runs, models)), encoding="utf-8")
-        answer = _asked(request)
+        answer = _asked(json.dumps(_request(hook, runs, models)).encode() + b"\n" + arrays.getvalue())
     if "refused" in answer:
         raise _refusal(f"the exported hook does not run: {answer['refused']}")
     for name, what in (("error", "with the hook"), ("removed_error", "after the hook is removed")):
@@ -99,11 +99,10 @@ def _arrays(runs: FixedRuns) -> dict[str, Any]:
     return arrays
 
 
-def _request(hook: Path, arrays: Path, runs: FixedRuns, models: Sequence[Model]) -> dict[str, Any]:
+def _request(hook: Path, runs: FixedRuns, models: Sequence[Model]) -> dict[str, Any]:
     first = models[0]
     return {
         "hook": str(hook),
-        "arrays": str(arrays),
         "models": [_spec(model) for model in models],
         "device": str(first.device),
         "dtype": None if first.dtype is None else str(first.dtype).removeprefix("torch."),
@@ -123,13 +122,15 @@ def _spec(model: Model) -> dict[str, str | None]:
     return {"source": model.source, "factory": model.factory, "architecture": type(model.module).__name__}
 
 
-def _asked(request: Path) -> dict[str, Any]:
-    """What `hook_check` answers; it finds the operator's own modules where this process does."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-P", str(hook_check.__file__), str(request)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def _asked(request: bytes) -> dict[str, Any]:
+    """What `hook_check` answers; it finds the operator's own modules where this process does, and gets no key."""
+    environment = {name: value for name, value in os.environ.items() if name not in (KEY_VARIABLE, OLD_KEY_VARIABLE)}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-P", str(hook_check.__file__)]
+    done = subprocess.run(command, env=environment, input=request, capture_output=True, check=False)
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        problems = done.stderr.decode(errors="replace").strip().splitlines()
+        last = (problems or [f"it ended with {done.returncode}"])[-1]
         raise _refusal(f"the exported hook could not be tried: {last}")
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer

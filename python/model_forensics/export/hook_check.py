@@ -1,24 +1,25 @@
 """Run by itself, in a process of its own: does an exported hook do what the fix set did?
 
-It imports nothing of Model Forensics, and whatever it loads cannot either. Reads a request (JSON, path on the command
-line), prints {"error": …} with the largest departure, or {"refused": …} with the reason why it could not be told.
+It imports nothing of Model Forensics, and whatever it loads cannot either. Reads a request from standard input (a line
+of JSON, then the arrays as .npz), prints {"error": …} with the largest departure, or {"refused": …} with the reason why
+it could not be told.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 
-def main(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to one request."""
+def main(request: dict[str, Any], arrays: Any) -> dict[str, Any]:
+    """The answer to one request; the arrays by name, as `hook` packs them."""
     sys.modules["model_forensics"] = None  # type: ignore[assignment]  # an import of it raises ImportError
     if request["threads"]:
         torch.set_num_threads(request["threads"])
@@ -31,7 +32,6 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     assert spec.loader is not None
     fix = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fix)
-    arrays = np.load(request["arrays"])
     try:
         with fix.apply(*models):
             found = [_logits(models[0], arrays, number, request) for number in range(request["samples"])]
@@ -93,4 +93,5 @@ def _largest(found: list[Any], expected: list[Any]) -> float | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))))
+    asked = json.loads(sys.stdin.buffer.readline())
+    print(json.dumps(main(asked, np.load(io.BytesIO(sys.stdin.buffer.read())))))

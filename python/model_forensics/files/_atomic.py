@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
@@ -11,20 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model_forensics.errors import StorageError, UsageError
-from model_forensics.files import _names
+from model_forensics.files._disk import STORAGE_ERRNOS, storage_error, storage_errors, sync, sync_tree
+from model_forensics.files._exchange import replace_directory
 from model_forensics.processes import uninterrupted
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_STORAGE = _FULL | {errno.EIO, errno.EROFS}
-
-
-@contextmanager
-def storage_errors(path: Path | str) -> Iterator[None]:
-    """Turn an `OSError` of the body into a `StorageError` that names `path`, the free space and the cure."""
-    try:
-        yield
-    except OSError as problem:
-        raise _storage_error(Path(path), problem) from problem
 
 
 @contextmanager
@@ -50,8 +38,8 @@ def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator
         try:
             yield temporary
         except OSError as problem:
-            if problem.errno in _STORAGE or _is_under(problem.filename, temporary):
-                raise _storage_error(target, problem) from problem
+            if problem.errno in STORAGE_ERRNOS or _is_under(problem.filename, temporary):
+                raise storage_error(target, problem) from problem
             raise
         except StorageError as problem:  # names the temporary file, which nobody will find
             where = (problem.where or str(target)).replace(str(temporary), str(target))
@@ -127,58 +115,11 @@ def _check_directory_target(target: Path, overwrite: bool) -> None:
 
 
 def _move_into_place(temporary: Path, target: Path) -> None:
-    if not os.path.lexists(target):
+    if os.path.lexists(target):
+        shutil.rmtree(replace_directory(temporary, target, temporary.with_suffix(".old")), ignore_errors=True)
+    else:
         os.rename(temporary, target)
-        return
-    if _names.exchanged(temporary, target):
-        sync(target.parent)
-        shutil.rmtree(temporary, ignore_errors=True)
-        return
-    old = temporary.with_suffix(".old")
-    os.rename(target, old)
-    try:
-        os.rename(temporary, target)
-    except OSError:
-        os.rename(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def sync_tree(directory: Path) -> None:
-    """Fsync every file and directory below, and the directory itself."""
-    for folder, _, files in os.walk(directory, topdown=False):
-        for name in files:
-            with storage_errors(Path(folder, name)):
-                sync(Path(folder, name))
-        sync(Path(folder))
-
-
-def sync(path: Path) -> None:
-    """Fsync a file, or a directory's names."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_under(name: object, directory: Path) -> bool:
     return isinstance(name, str) and Path(name).is_relative_to(directory)
-
-
-def _storage_error(path: Path, problem: OSError) -> StorageError:
-    cause = problem.strerror or str(problem)
-    if problem.errno in _FULL:
-        cure = "Free some space or lift the limit, or choose another directory, and run it again"
-    else:
-        cure = "Check the directory's permissions and the disk, or choose another directory"
-    return StorageError(f"writing failed: {cause} ({_free_space(path)})", where=path, cure=cure)
-
-
-def _free_space(path: Path) -> str:
-    while not path.is_dir() and path != path.parent:
-        path = path.parent
-    try:
-        return f"{shutil.disk_usage(path).free / 1e6:,.1f} MB free on the disk"
-    except OSError as problem:
-        return f"free space unknown: {problem.strerror}"

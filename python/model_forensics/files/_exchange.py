@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 from pathlib import Path
+from typing import Final
 
-from model_forensics.files import _names
-from model_forensics.files._atomic import storage_errors, sync
+from model_forensics.files._disk import storage_errors, sync
 from model_forensics.processes import uninterrupted
+
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+_UNSUPPORTED: Final = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def replace_directory(new: Path, target: Path, aside: Path) -> Path:
@@ -21,7 +27,7 @@ def replace_directory(new: Path, target: Path, aside: Path) -> Path:
         StorageError: it could not be done; `target` is as before.
     """
     with storage_errors(target), uninterrupted():
-        if _names.exchanged(new, target):
+        if exchanged(new, target):
             displaced = new
         else:
             _moved(new, target, aside)
@@ -39,3 +45,20 @@ def _moved(new: Path, target: Path, aside: Path) -> None:
     except OSError:
         os.rename(aside, target)
         raise
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Whether the two names were exchanged; False where the system or the file system cannot.
+
+    Raises:
+        OSError: any other failure.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), str(other))

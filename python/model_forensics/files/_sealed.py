@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from model_forensics.files._atomic import storage_errors
+from model_forensics.files._disk import storage_errors
 from model_forensics.files._key import EncryptionKey
 
 SEALED_SUFFIX: Final = ".enc"
@@ -30,6 +30,7 @@ FIRST_ROOM: Final = SEGMENT - HEADER - TAG
 ROOM: Final = SEGMENT - TAG
 """Bytes of content in every further segment, when it is full."""
 _SALT: Final = 32
+_MOST_SEGMENTS: Final = 1 << 32  # their numbers have four bytes
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,14 @@ def segments_of(stored: int) -> int | None:
     """Segments of an encrypted file of so many bytes; None where no file of the format has that size."""
     count = -(-stored // SEGMENT)
     smallest = HEADER + TAG if count == 1 else TAG + 1  # only the one segment of an empty file is empty
-    return count if count and stored - SEGMENT * (count - 1) >= smallest else None
+    fits = 0 < count <= _MOST_SEGMENTS and stored - SEGMENT * (count - 1) >= smallest
+    return count if fits else None
+
+
+def sealed_size(content: int) -> int:
+    """Bytes of the encrypted file of so many bytes of content."""
+    segments = 1 if content <= FIRST_ROOM else 1 + -(-(content - FIRST_ROOM) // ROOM)
+    return content + HEADER + TAG * segments
 
 
 def content_size(stored: int) -> int | None:

@@ -97,7 +97,7 @@ class SealedContent:
             return EncryptionKeyError(
                 f"does not open: it was encrypted with another key, or not as {self._seal.role!r}, or was altered",
                 where=self.path,
-                cure="Give the key that it was encrypted with; if this is the one, restore an intact copy",
+                cure="Give the key that it was encrypted with, or finish `rekey`; if it is, restore an intact copy",
             )
         for other in _nearby(number, end):
             if any(self._cipher.decrypt(segment, other, last=last) is not None for last in (False, True)):

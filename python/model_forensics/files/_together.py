@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model_forensics.errors import UsageError
-from model_forensics.files._atomic import storage_errors, sync
+from model_forensics.files._disk import storage_errors, sync
 from model_forensics.files._key import encryption_key
 from model_forensics.files._sealed import Seal, seal_bytes
 

@@ -9,7 +9,7 @@ from model_forensics import cf
 from model_forensics.bundle import find_bundles
 from model_forensics.config import Config
 from model_forensics.errors import ConfigError, UsageError
-from model_forensics.files import sha256_file
+from model_forensics.files import encryption_key, sha256_file
 from model_forensics.logs import timed
 from model_forensics.pipeline import bookkeeping, sources
 from model_forensics.pipeline.analysis import Analysis, Order, Progress
@@ -34,12 +34,16 @@ class RCAPipeline:
     Args:
         config: a `Config`, a dictionary of its shape, or None for the defaults.
         progress: told about every stage's steps.
+
+    Raises:
+        EncryptionKeyError: the process's key is malformed, so that nothing could be written after the work.
     """
 
     def __init__(self, config: Config | dict[str, Any] | None = None, *, progress: Progress | None = None) -> None:
         self.config = config if isinstance(config, Config) else Config.from_dict(config or {})
         self._progress = progress or (lambda stage, done, total: None)
         self._kept = Kept(self.config.cache)
+        encryption_key()
 
     @audited_as("analyze")
     def analyze_incident(

@@ -10,13 +10,14 @@ from model_forensics.bundle import load_bundle
 from model_forensics.bundle.schema import MANIFEST, SEALED
 from model_forensics.cf import Baseline
 from model_forensics.cf import store as baselines
-from model_forensics.errors import InputRefused, StorageError
+from model_forensics.errors import BundleFormatError, InputRefused, StorageError
 from model_forensics.files import (
     SEALED_SUFFIX,
     EncryptionKey,
     Storage,
     create_file,
     dump_json,
+    holds,
     keep_metadata,
     parse_json,
     pieces_of,
@@ -35,7 +36,7 @@ def rekey_bundle(path: Path, keys: Keys, workplace: Workplace) -> str | None:
     """Store a bundle with the new key, and give its content's digest; None where it is stored so already.
 
     Raises:
-        InputRefused: it is broken, or neither key opens it.
+        InputRefused: it is broken, or no key opens it.
         StorageError: writing failed, or it did not read back; the original is as it was.
     """
     old = _storage(path, "bundle", MANIFEST, keys)
@@ -56,6 +57,8 @@ def rekey_baseline(path: Path, keys: Keys, workplace: Workplace) -> str | None:
 
 def _storage(path: Path, container: str, index: str, keys: Keys) -> Storage:
     """How a container is stored now."""
+    if not holds(path, index):
+        raise BundleFormatError(f"{index} is missing", where=path, cure="Restore it from an intact copy, or remove it")
     sealed = path / (index + SEALED_SUFFIX)
     if not os.path.lexists(sealed):
         return Storage(path, container, None)

@@ -6,17 +6,20 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from model_forensics.bundle import is_bundle
+from model_forensics.bundle.schema import SAMPLES
 from model_forensics.cf import is_baseline
 from model_forensics.errors import InputRefused, StorageError, UsageError
+from model_forensics.files import SEALED_SUFFIX
 from model_forensics.rekey.containers import rekey_baseline, rekey_bundle
 from model_forensics.rekey.documents import is_document, rekey_document
 from model_forensics.rekey.keys import Keys
 from model_forensics.rekey.workplace import Workplace
 
 Outcome = Literal["rewritten", "unchanged", "refused"]
+_LOST: Final = SAMPLES + SEALED_SUFFIX  # beside no manifest: a broken bundle, to be refused by name
 Rewrite = Callable[[Path, Keys, Workplace], str | None]
 """Gives the digest of the content of what it rewrote; None where it has the new key already."""
 
@@ -44,7 +47,7 @@ def rekey_directory(directory: Path | str, keys: Keys) -> Iterator[Rekeyed]:
     Plain ones are encrypted; with no new key, encrypted ones become plain. Each is written anew, read back from disk
     and only then takes the original's name, in one step: at every moment the whole old or the whole new item is there.
     After a kill, the same call repairs what was left and goes on; what has the new key already is left alone. An item
-    that is broken, or that neither key opens, is reported as refused, and the others follow.
+    that is broken, or that no key opens, is reported as refused, and the others follow.
 
     Links, hidden directories and other files are left alone.
 
@@ -57,7 +60,7 @@ def rekey_directory(directory: Path | str, keys: Keys) -> Iterator[Rekeyed]:
         raise UsageError("there is no such directory", where=directory, cure="Give a directory of bundles or results")
     inside = root.parent if is_bundle(root) or is_baseline(root) else root  # a bundle holds nothing but its files
     with Workplace(inside) as workplace:
-        for path, rewrite in _items(root):
+        for path, rewrite in _items(root, keys):
             yield _rekeyed(path, rewrite, keys, workplace)
 
 
@@ -69,9 +72,9 @@ def _rekeyed(path: Path, rewrite: Rewrite, keys: Keys, workplace: Workplace) -> 
         return Rekeyed(str(path), "refused", str(problem))
 
 
-def _items(root: Path) -> Iterator[tuple[Path, Rewrite]]:
+def _items(root: Path, keys: Keys) -> Iterator[tuple[Path, Rewrite]]:
     """Everything that is stored encrypted when there is a key, in the order of the names."""
-    if is_bundle(root):
+    if is_bundle(root) or os.path.lexists(root / _LOST):
         yield root, rekey_bundle
         return
     if is_baseline(root):
@@ -87,6 +90,6 @@ def _items(root: Path) -> Iterator[tuple[Path, Rewrite]]:
         if entry.name.startswith(".") or entry.is_symlink():
             continue
         if entry.is_dir():
-            yield from _items(Path(entry.path))
-        elif is_document(Path(entry.path)):
+            yield from _items(Path(entry.path), keys)
+        elif is_document(Path(entry.path), keys):
             yield Path(entry.path), rekey_document

@@ -1,11 +1,13 @@
-"""Rewriting a results file or a report with another key."""
+"""Rewriting a results file, a report or a batch's summary with another key."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
+from model_forensics.batch.summary import SUMMARY_ROLE
 from model_forensics.errors import EncryptionKeyError, InputRefused, ResultsError, StorageError
 from model_forensics.files import (
     EncryptionKey,
@@ -18,54 +20,61 @@ from model_forensics.files import (
     read_content,
     sha256_bytes,
     storage_errors,
+    sync,
 )
 from model_forensics.rekey.keys import Keys
 from model_forensics.rekey.workplace import Workplace
 from model_forensics.report import REPORT_ROLE, RESULTS_ROLE
 
-ROLES: Final = {".json": (RESULTS_ROLE, "summary"), ".html": (REPORT_ROLE, "summary")}
-_MARKS: Final = {".json": b'"schema_version"', ".html": b'<meta name="generator" content="model-forensics">'}
+_PLAIN: Final = {  # how a plain one begins; other programs' JSON and HTML begin otherwise
+    RESULTS_ROLE: re.compile(rb'\{\s*"schema_version": *"[^"]{1,20}",\s*"bundle_id":'),
+    SUMMARY_ROLE: re.compile(rb'\{\s*"schema_version": *"[^"]{1,20}",\s*"directory":'),
+    REPORT_ROLE: re.compile(rb'<!DOCTYPE html>.*<meta name="generator" content="model-forensics">', re.DOTALL),
+}
+_SUFFIXES: Final = {".json", ".html"}
 _HEAD: Final = 1024
 
 
-def is_document(path: Path) -> bool:
-    """Whether a file is one that is written encrypted when there is a key: by its name's end and its first bytes.
+def is_document(path: Path, keys: Keys) -> bool:
+    """Whether a file is one that is written encrypted when there is a key, by its first bytes.
 
-    Other JSON and HTML files are left alone. One that cannot be read may be a document: it is to be refused by name.
+    Of those that begin like encrypted ones, and of unreadable ones, nobody else can tell: JSON and HTML are taken for
+    documents, which are to be refused by name then, and others are documents when a key opens them.
     """
-    if path.suffix not in ROLES or not path.is_file():
+    if not path.is_file():
         return False
     try:
-        with open_regular(path, error=ResultsError) as descriptor:
-            head = os.pread(descriptor, _HEAD, 0)
-        return is_protected(path, error=ResultsError) or _MARKS[path.suffix] in head
+        if is_protected(path, error=ResultsError):
+            return path.suffix in _SUFFIXES or _opens(path, keys)
+        return _plain_role(path) is not None
     except InputRefused:
-        return True
+        return path.suffix in _SUFFIXES
 
 
 def rekey_document(path: Path, keys: Keys, workplace: Workplace) -> str | None:
     """Store a document with the new key, and give its content's SHA-256; None where it is stored so already.
 
     Raises:
-        InputRefused: it is broken, or neither key opens it.
+        InputRefused: it is broken, or no key opens it.
         StorageError: writing failed, or it did not read back; the original is as it was.
     """
     if is_protected(path, error=ResultsError):
         key, seal = keys.opening(path, lambda key: _seal(path, key))
+        role = seal.role
     else:
         key, seal = None, None
+        role = _plain_role(path) or RESULTS_ROLE
     if key == keys.new:
         return None
     source = open_content(path, seal, error=ResultsError)
     content = read_content(source)
-    role = seal.role if seal is not None else ROLES[path.suffix][0]
     new = None if keys.new is None else Seal(keys.new, role)
     with workplace.rewriting(path):
         with create_file(workplace.new, new) as out:
             out.write(content)
         with storage_errors(path):
             keep_metadata(path, workplace.new)
-            _sync(workplace.new)
+            sync(workplace.new)
         if read_content(open_content(workplace.new, new)) != content:
             raise StorageError(
                 "what was written does not read back as what was there; it is as it was",
@@ -75,13 +84,27 @@ def rekey_document(path: Path, keys: Keys, workplace: Workplace) -> str | None:
         source.fill(0, memoryview(bytearray(min(1, source.size))))  # still the file that was read
         with storage_errors(path):
             os.replace(workplace.new, path)
-            _sync(path.parent)
+            sync(path.parent)
     return sha256_bytes(content)
+
+
+def _plain_role(path: Path) -> str | None:
+    with open_regular(path, error=ResultsError) as descriptor:
+        head = os.pread(descriptor, _HEAD, 0)
+    return next((role for role, beginning in _PLAIN.items() if beginning.match(head)), None)
+
+
+def _opens(path: Path, keys: Keys) -> bool:
+    try:
+        keys.opening(path, lambda key: _seal(path, key))
+    except EncryptionKeyError:
+        return False
+    return True
 
 
 def _seal(path: Path, key: EncryptionKey) -> Seal:
     """The seal with this key that opens a document, whatever its role."""
-    for role in ROLES[path.suffix]:
+    for role in _PLAIN:
         seal = Seal(key, role)
         try:
             open_content(path, seal, error=ResultsError)
@@ -90,11 +113,3 @@ def _seal(path: Path, key: EncryptionKey) -> Seal:
         else:
             return seal
     raise refusal
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,14 +26,16 @@ class Keys:
     Attributes:
         old: the key until now; None where nothing is encrypted yet.
         new: the key from now on; None to store everything plain.
+        further: one more that something may still have, from a change of keys that was not finished.
     """
 
     old: EncryptionKey | None
     new: EncryptionKey | None
+    further: EncryptionKey | None = None
 
     @classmethod
     def of_process(cls, *, decrypt: bool = False) -> Keys:
-        """From the environment: from the old key to the present one; with `decrypt`, from either of them to none.
+        """From the environment: from the old key to the present one; with `decrypt`, from both of them to none.
 
         Raises:
             UsageError: there is no key to encrypt, or decrypt, with.
@@ -43,19 +45,19 @@ class Keys:
         if decrypt:
             if (old or present) is None:
                 raise UsageError("no key to decrypt with", cure=f"Set {KEY_VARIABLE}")
-            return cls(old or present, None)
+            return cls(old, None, present)
         if present is None:
             raise UsageError("no key to encrypt with", cure=f"Set {KEY_VARIABLE}, or ask to store everything plain")
         return cls(old, present)
 
     def opening(self, path: Path, attempt: Callable[[EncryptionKey], Opened]) -> tuple[EncryptionKey, Opened]:
-        """The key that opens a file, the new one if it does already, and what `attempt` gives with it.
+        """The key that opens a file, first of all the new one, and what `attempt` gives with it.
 
         Raises:
-            EncryptionKeyError: neither does.
+            EncryptionKeyError: none does.
             CiphertextError: the file was altered.
         """
-        for key in (self.new, self.old):
+        for key in (self.new, self.old, self.further):
             if key is not None:
                 try:
                     return key, attempt(key)

@@ -6,7 +6,6 @@ One item is rewritten at a time. `item` names it, `new` is its new form or, afte
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from model_forensics.errors import StorageError
-from model_forensics.files import atomic_write, storage_errors
+from model_forensics.files import atomic_write, lock_directory, storage_errors
 
 WORKPLACE: Final = ".rekey"
 
@@ -37,8 +36,7 @@ class Workplace:
         self._item = self._place / "item"
 
     def __enter__(self) -> Self:
-        with storage_errors(self._place):
-            self._lock = self._locked()
+        self._lock = lock_directory(self._place, "rekey")
         try:
             self._recover()
         except BaseException:
@@ -62,21 +60,6 @@ class Workplace:
         finally:
             if os.path.lexists(item):  # else what is in the workplace is the only copy
                 self._clear()
-
-    def _locked(self) -> int:
-        while True:
-            self._place.mkdir(exist_ok=True, mode=0o700)
-            descriptor = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as problem:
-                os.close(descriptor)
-                raise StorageError(
-                    "another rekey works in this directory", where=self.root, cure="Wait until it is done"
-                ) from problem
-            if self._place.exists() and os.path.samestat(self._place.stat(), os.fstat(descriptor)):
-                return descriptor
-            os.close(descriptor)  # removed by the one who held it before
 
     def _recover(self) -> None:
         with storage_errors(self._place):
