@@ -39,6 +39,7 @@ from model_forensics.files._safetensors_write import (
 )
 from model_forensics.files._sealed import SEALED_SUFFIX, Seal, Sink, content_size, create_file
 from model_forensics.files._storage import Storage, holds
+from model_forensics.files._unfinished import abandoned_in, remove_abandoned
 
 __all__ = [
     "DTYPES",
@@ -56,6 +57,7 @@ __all__ = [
     "Storage",
     "TensorEntry",
     "TensorSource",
+    "abandoned_in",
     "atomic_directory",
     "atomic_write",
     "content_size",
@@ -78,6 +80,7 @@ __all__ = [
     "read_json",
     "read_protected",
     "read_safetensors_header",
+    "remove_abandoned",
     "replace_directory",
     "sha256_bytes",
     "sha256_file",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from model_forensics.errors import StorageError, UsageError
 from model_forensics.files import _names
+from model_forensics.files._unfinished import remove_displaced, unfinished
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STORAGE = _FULL | {errno.EIO, errno.EROFS}
@@ -30,7 +30,8 @@ def storage_errors(path: Path | str) -> Iterator[None]:
 def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling of `target`; on a clean exit its files are fsynced and it becomes `target`.
 
-    When the body raises, the temporary directory is removed and `target` is as before. Missing parents are made.
+    When the body raises, the temporary directory is removed and `target` is as before; one that a killed process left
+    is removed by the next one that writes the same target. Missing parents are made.
     With `overwrite`, an existing directory exchanges its name with the new one, or is moved aside where the file system
     cannot do that, and is then removed. An `OSError` of the body
     that has nothing to do with the temporary directory or with storage passes through as it is.
@@ -41,29 +42,36 @@ def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator
     """
     target = Path(os.path.abspath(target))
     _check_directory_target(target, overwrite)
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
-        temporary.mkdir()
-    try:
+    with ExitStack() as stack:
+        with storage_errors(target):
+            _make_parent(target)
+            temporary = stack.enter_context(unfinished(target, Path.mkdir))
         try:
-            yield temporary
-        except OSError as problem:
-            if problem.errno in _STORAGE or _is_under(problem.filename, temporary):
-                raise _storage_error(target, problem) from problem
+            with _errors_of(temporary, target):
+                yield temporary
+            with storage_errors(target):
+                sync_tree(temporary)
+            _check_directory_target(target, overwrite)
+            with storage_errors(target):
+                _move_into_place(temporary, target)
+                sync(target.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
-        except StorageError as problem:  # names the temporary file, which nobody will find
-            where = (problem.where or str(target)).replace(str(temporary), str(target))
-            raise StorageError(problem.what, where=where, cure=problem.cure) from problem
-        with storage_errors(target):
-            sync_tree(temporary)
-        _check_directory_target(target, overwrite)
-        with storage_errors(target):
-            _move_into_place(temporary, target)
-            sync(target.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _errors_of(temporary: Path, target: Path) -> Iterator[None]:
+    """Errors of writing the temporary directory, which nobody will find, name the target."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in _STORAGE or _is_under(problem.filename, temporary):
+            raise _storage_error(target, problem) from problem
         raise
+    except StorageError as problem:
+        where = (problem.where or str(target)).replace(str(temporary), str(target))
+        raise StorageError(problem.what, where=where, cure=problem.cure) from problem
 
 
 def atomic_write(target: Path | str, data: bytes | str, *, overwrite: bool = True) -> None:
@@ -79,22 +87,34 @@ def atomic_write(target: Path | str, data: bytes | str, *, overwrite: bool = Tru
     if not overwrite and os.path.lexists(target):
         raise _exists(target)
     content = data.encode("utf-8") if isinstance(data, str) else data
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
-    try:
-        with storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "xb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if overwrite:
-                os.replace(temporary, target)
-            else:
-                _link(temporary, target)
-            sync(target.parent)
-    finally:
-        with suppress(OSError):  # the first error is the one to report
-            temporary.unlink()
+    with storage_errors(target):
+        _make_parent(target)
+        with unfinished(target, _make_file) as temporary:
+            try:
+                with open(temporary, "wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                if overwrite:
+                    os.replace(temporary, target)
+                else:
+                    _link(temporary, target)
+                sync(target.parent)
+            finally:
+                with suppress(OSError):  # the first error is the one to report
+                    temporary.unlink()
+
+
+def _make_file(path: Path) -> None:
+    path.touch(exist_ok=False)
+
+
+def _make_parent(path: Path) -> None:
+    """Make the directory of a path, so that its name is on the disk, too."""
+    if not path.parent.is_dir():
+        _make_parent(path.parent)
+        path.parent.mkdir(exist_ok=True)
+        sync(path.parent.parent)
 
 
 def _link(temporary: Path, target: Path) -> None:
@@ -124,9 +144,10 @@ def _move_into_place(temporary: Path, target: Path) -> None:
         return
     if _names.exchanged(temporary, target):
         sync(target.parent)
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_displaced(temporary)
         return
     old = temporary.with_suffix(".old")
+    shutil.rmtree(old, ignore_errors=True)  # of a killed writer; there is a target, so nobody needs it
     os.rename(target, old)
     try:
         os.rename(temporary, target)
