@@ -1,11 +1,14 @@
 /* Loaded with LD_PRELOAD: counts the calls that change files below one directory, and at the chosen one kills or fails.
  *
- * Every library of the process is reached: Python, SQLite, safetensors. What it does comes from the environment:
+ * Every library of the process is reached: Python, SQLite, safetensors. What it does comes from the environment, read
+ * when it is loaded and again by `kill_points_prepare`, for a process that was forked and not started:
  *   KILL_POINTS_UNDER    directory; calls on files elsewhere are not counted
  *   KILL_POINTS_COUNTER  file of 8 bytes that all processes count in together
  *   KILL_POINTS_AT       number of the call, from 1; absent: count only
  *   KILL_POINTS_ACTION   before | torn | after: SIGKILL before the call, after half of its bytes, after it;
- *                        errno:N: the call is not made and fails with errno N; torn-errno:N: half of its bytes first
+ *                        errno:N: the call is not made and fails with errno N; torn-errno:N: half of its bytes first;
+ *                        full: it fails with ENOSPC, and so does every later one that takes space;
+ *                        dead: it fails with EROFS, and so does every later one (a disk that was remounted read-only)
  *   KILL_POINTS_WHOM     process | group
  */
 #define _GNU_SOURCE
@@ -13,23 +16,31 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+enum { BEFORE, TORN, AFTER, ERRNO, TORN_ERRNO, FULL, DEAD };
+static const char *const ACTIONS[] = {"before", "torn", "after", "errno:", "torn-errno:", "full", "dead"};
+
 static _Atomic long *counter;
 static long chosen;
 static char under[4096];
-static const char *action = "before";
+static int what; /* of ACTIONS */
+static int number; /* of the error */
 static int whole_group;
 
-__attribute__((constructor)) static void prepare(void) {
+__attribute__((constructor)) void kill_points_prepare(void) {
   const char *place = getenv("KILL_POINTS_COUNTER"), *directory = getenv("KILL_POINTS_UNDER");
+  const char *at = getenv("KILL_POINTS_AT"), *action = getenv("KILL_POINTS_ACTION"), *whom = getenv("KILL_POINTS_WHOM");
+  counter = NULL;
   if (!place || !directory) return;
   int file = open(place, O_RDWR | O_CLOEXEC);
   if (file < 0) return;
@@ -37,9 +48,12 @@ __attribute__((constructor)) static void prepare(void) {
   close(file);
   if (memory == MAP_FAILED) return;
   snprintf(under, sizeof under, "%s", directory);
-  if (getenv("KILL_POINTS_AT")) chosen = atol(getenv("KILL_POINTS_AT"));
-  if (getenv("KILL_POINTS_ACTION")) action = getenv("KILL_POINTS_ACTION");
-  whole_group = getenv("KILL_POINTS_WHOM") && !strcmp(getenv("KILL_POINTS_WHOM"), "group");
+  chosen = at ? atol(at) : 0;
+  what = BEFORE;
+  for (int i = 0; action && i <= DEAD; i++)
+    if (!strncmp(action, ACTIONS[i], strlen(ACTIONS[i]))) what = i;
+  number = what == FULL ? ENOSPC : what == DEAD ? EROFS : action && strchr(action, ':') ? atoi(strchr(action, ':') + 1) : 0;
+  whole_group = whom && !strcmp(whom, "group");
   counter = memory;
 }
 
@@ -66,7 +80,10 @@ static int of_path(int directory, const char *path) {
   return getcwd(here, sizeof here) && below(here);
 }
 
-static int is_chosen(void) { return atomic_fetch_add(counter, 1) + 1 == chosen; }
+static int is_chosen(int takes_space) {
+  long call = atomic_fetch_add(counter, 1) + 1;
+  return call == chosen || (chosen && call > chosen && (what == DEAD || (what == FULL && takes_space)));
+}
 
 static void end(void) {
   kill(whole_group ? 0 : getpid(), SIGKILL);
@@ -75,35 +92,81 @@ static void end(void) {
 
 /* Whether the call is to fail, with errno set; kills where the process is to end before the call. */
 static int fails(void) {
-  const char *number = strchr(action, ':');
-  if (number) {
-    errno = atoi(number + 1);
+  if (what >= ERRNO) {
+    errno = number;
     return 1;
   }
-  if (strcmp(action, "after")) end();
+  if (what != AFTER) end();
   return 0;
 }
 
-static int torn(void) { return !strncmp(action, "torn", 4); }
+static int torn(void) { return what == TORN || what == TORN_ERRNO; }
 
 #define REAL(type, name, ...) \
   static type (*real)(__VA_ARGS__); \
   if (!real) real = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name)
 
-#define CHANGE(applies, call) \
-  if (!(applies) || !is_chosen()) return call; \
+#define COUNTED(applies, takes_space, call, half) \
+  if (!(applies) || !is_chosen(takes_space)) return call; \
+  if (torn()) (void)!(half); \
   if (fails()) return -1; \
-  call; \
+  (void)!(call); \
   end(); \
   return -1
 
-#define WRITE(applies, call, half) \
-  if (!(applies) || !is_chosen()) return call; \
-  if (torn()) (void)!(half); \
-  if (fails()) return -1; \
-  (void)!call; \
-  end(); \
-  return -1
+#define CHANGE(applies, call) COUNTED(applies, 0, call, 0)
+#define MAKE(applies, call) COUNTED(applies, 1, call, 0)
+#define WRITE(applies, call, half) COUNTED(applies, 1, call, half)
+
+/* An open that makes a file or empties one. */
+static int changes(int directory, const char *path, int flags) {
+  if (!(flags & (O_CREAT | O_TRUNC)) || !of_path(directory, path)) return 0;
+  return (flags & O_TRUNC) || faccessat(directory, path, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
+}
+
+#define MODE \
+  mode_t mode = 0; \
+  if (flags & O_CREAT) { \
+    va_list rest; \
+    va_start(rest, flags); \
+    mode = va_arg(rest, mode_t); \
+    va_end(rest); \
+  }
+
+int open(const char *path, int flags, ...) {
+  REAL(int, open, const char *, int, ...);
+  MODE MAKE(changes(AT_FDCWD, path, flags), real(path, flags, mode));
+}
+
+int open64(const char *path, int flags, ...) {
+  REAL(int, open64, const char *, int, ...);
+  MODE MAKE(changes(AT_FDCWD, path, flags), real(path, flags, mode));
+}
+
+int openat(int directory, const char *path, int flags, ...) {
+  REAL(int, openat, int, const char *, int, ...);
+  MODE MAKE(changes(directory, path, flags), real(directory, path, flags, mode));
+}
+
+int openat64(int directory, const char *path, int flags, ...) {
+  REAL(int, openat64, int, const char *, int, ...);
+  MODE MAKE(changes(directory, path, flags), real(directory, path, flags, mode));
+}
+
+ssize_t sendfile(int to, int from, off_t *where, size_t size) {
+  REAL(ssize_t, sendfile, int, int, off_t *, size_t);
+  WRITE(of_descriptor(to), real(to, from, where, size), real(to, from, where, size / 2));
+}
+
+ssize_t sendfile64(int to, int from, off64_t *where, size_t size) {
+  REAL(ssize_t, sendfile64, int, int, off64_t *, size_t);
+  WRITE(of_descriptor(to), real(to, from, where, size), real(to, from, where, size / 2));
+}
+
+ssize_t copy_file_range(int from, off64_t *there, int to, off64_t *here, size_t size, unsigned flags) {
+  REAL(ssize_t, copy_file_range, int, off64_t *, int, off64_t *, size_t, unsigned);
+  WRITE(of_descriptor(to), real(from, there, to, here, size, flags), real(from, there, to, here, size / 2, flags));
+}
 
 ssize_t write(int file, const void *data, size_t size) {
   REAL(ssize_t, write, int, const void *, size_t);
@@ -162,12 +225,12 @@ int renameat2(int here, const char *from, int there, const char *to, unsigned fl
 
 int link(const char *from, const char *to) {
   REAL(int, link, const char *, const char *);
-  CHANGE(of_path(AT_FDCWD, to), real(from, to));
+  MAKE(of_path(AT_FDCWD, to), real(from, to));
 }
 
 int linkat(int here, const char *from, int there, const char *to, int flags) {
   REAL(int, linkat, int, const char *, int, const char *, int);
-  CHANGE(of_path(there, to), real(here, from, there, to, flags));
+  MAKE(of_path(there, to), real(here, from, there, to, flags));
 }
 
 int unlink(const char *path) {
@@ -182,10 +245,25 @@ int unlinkat(int directory, const char *path, int flags) {
 
 int mkdir(const char *path, mode_t mode) {
   REAL(int, mkdir, const char *, mode_t);
-  CHANGE(of_path(AT_FDCWD, path), real(path, mode));
+  MAKE(of_path(AT_FDCWD, path), real(path, mode));
 }
 
 int rmdir(const char *path) {
   REAL(int, rmdir, const char *);
   CHANGE(of_path(AT_FDCWD, path), real(path));
+}
+
+int chmod(const char *path, mode_t mode) {
+  REAL(int, chmod, const char *, mode_t);
+  CHANGE(of_path(AT_FDCWD, path), real(path, mode));
+}
+
+int chown(const char *path, uid_t user, gid_t group) {
+  REAL(int, chown, const char *, uid_t, gid_t);
+  CHANGE(of_path(AT_FDCWD, path), real(path, user, group));
+}
+
+int utimensat(int directory, const char *path, const struct timespec times[2], int flags) {
+  REAL(int, utimensat, int, const char *, const struct timespec *, int);
+  CHANGE(of_path(directory, path), real(directory, path, times, flags));
 }

@@ -1,41 +1,36 @@
-"""A toy batch that is killed at one point and resumed; for the tests and for ci/limits/kill_batch.py."""
+"""What must hold of a toy batch that was killed or failed, and what after it was resumed."""
 
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections import Counter
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.batch.toy import check_result, check_results, make_bundles, noted
-from tests.kill_points import KillPoints, Outcome, Whom
+from tests.batch.toy import check_result, check_results, noted
 
 INCIDENTS = {"a": "done", "b": "done", "c": "refused", "d": "benign", "e": "done"}
+DONE = {name for name, behaviour in INCIDENTS.items() if behaviour == "done"}
 
 
+@dataclass(frozen=True)
 class ToyBatch:
-    """Bundles, output and log below one directory."""
+    """A batch of `INCIDENTS` in `bundles`, with its output in `out` and the toys' log in `log`."""
 
-    def __init__(self, root: Path, shim: Path, workers: int = 2) -> None:
-        self.bundles = make_bundles(root / "bundles", **INCIDENTS)
-        self.output = root / "out"
-        self.log = root / "log"
-        self._points = KillPoints(shim, self.output)
-        self._command = [sys.executable, "-m", "tests.batch.toy", self.bundles, self.output, self.log, str(workers)]
+    root: Path
 
-    def run(self, at: int | None = None, action: str = "before", whom: Whom = "process") -> Outcome:
-        return self._points.run(self._command, at=at, action=action, whom=whom, timeout=3600)
+    @property
+    def bundles(self) -> Path:
+        return self.root / "bundles"
 
-    def check_between(self) -> None:
-        """Right after a kill: what can be seen is whole, and the ledger says that it is done."""
-        results = self.output / "results"
-        visible = sorted(results.glob("[!.]*.json")) if results.exists() else []
-        done = self.done()
-        for path in visible:
-            check_result(path)
-            assert path.stem in done
-        assert not (self.output / "summary.json").exists() or len(visible) == 3
+    @property
+    def output(self) -> Path:
+        return self.root / "out"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
 
     def done(self) -> set[str]:
         path = self.output / "batch.sqlite"
@@ -50,24 +45,21 @@ class ToyBatch:
         """How often each incident was, by a worker that may not have lived to tell."""
         return Counter(noted(self.log))
 
+    def check_between(self) -> None:
+        """Before it is resumed: what can be seen is whole, and the ledger says that it is done."""
+        results = self.output / "results"
+        visible = sorted(results.glob("[!.]*.json")) if results.exists() else []
+        done = self.done()
+        for path in visible:
+            check_result(path)
+            assert path.stem in done
+        assert not (self.output / "summary.json").exists() or len(visible) == len(DONE)
+
     def check_after(self, done_before: set[str], analysed_before: Counter[str]) -> None:
-        """After a resume: all is there; what was done before was not done again."""
+        """After it was resumed: all is there; what was done before was not done again."""
         check_results(self.bundles, self.output)
-        assert self.done() == {"a", "b", "e"}
+        assert self.done() == DONE
         analysed = self.analysed()
         for name in done_before:
             assert analysed[name] == analysed_before[name], f"{name} was done and then analysed again"
-        assert all(1 <= analysed[name] <= 2 for name in INCIDENTS)
-
-
-def kill_and_resume(root: Path, shim: Path, at: int, action: str, whom: Whom) -> bool:
-    """One point, with every check; says whether the command got there."""
-    batch = ToyBatch(root, shim)
-    outcome = batch.run(at, action, whom)
-    assert outcome.calls >= at or outcome.returncode == 4, outcome.stderr
-    batch.check_between()
-    done, analysed = batch.done(), batch.analysed()
-    resumed = batch.run()
-    assert resumed.returncode == 0, resumed.stderr
-    batch.check_after(done, analysed)
-    return outcome.calls >= at
+        assert all(1 <= analysed[name] <= 2 for name in INCIDENTS), analysed

@@ -14,7 +14,7 @@ from model_forensics.batch.places import Places
 from model_forensics.batch.summary import summarise, write_summary
 from model_forensics.batch.worker import Fatal, Message, Ready, Refused, Start, Task
 from model_forensics.batch.workers import Died, Worker, Workers
-from model_forensics.bundle import find_bundles
+from model_forensics.bundle import find_bundle_names
 from model_forensics.errors import UsageError
 from model_forensics.types import BatchSummary, IncidentFinding
 
@@ -75,7 +75,7 @@ def run_batch(
         InputRefused: no bundles are there, or what `prepare` and the analyst raise.
     """
     places = Places(output)
-    known = None if places.ledger.exists() else find_bundles(directory)  # before anything is written
+    known = None if places.ledger.exists() else find_bundle_names(directory)  # before anything is written
     with places.locked(), Ledger(places.ledger) as ledger:
         _admit(ledger, places, resume=resume, force=force)
         record.recover(ledger, places)
@@ -83,7 +83,7 @@ def run_batch(
         _settle(ledger, {"directory": str(directory.resolve()), **job.settings})
         try:
             with Workers(job.start, job.workers, job.lease_seconds) as workers:  # they load while we look what to do
-                plan = make_plan(known or find_bundles(directory), ledger.rows(), retry=retry)
+                plan = make_plan(*(known or find_bundle_names(directory)), ledger.rows(), retry=retry)
                 ledger.touch(plan.moved)
                 Foreman(ledger, places, workers, plan, job.poisoned, progress).work()
         finally:  # also on Ctrl-C; after a kill the next run begins with it

@@ -5,7 +5,15 @@ from __future__ import annotations
 from model_forensics.bundle.archive import compress_bundles
 from model_forensics.bundle.compress import Compression
 from model_forensics.bundle.memory import MemoryRecording
-from model_forensics.bundle.reader import Bundle, find_bundles, is_bundle, load_bundle, load_bundles, manifest_digest
+from model_forensics.bundle.reader import (
+    Bundle,
+    find_bundle_names,
+    find_bundles,
+    is_bundle,
+    load_bundle,
+    load_bundles,
+    manifest_digest,
+)
 from model_forensics.bundle.schema import FORMAT_VERSION, Codec, Encryption, Manifest
 from model_forensics.bundle.shelf import Shelf
 from model_forensics.bundle.writer import BundleWriter, CallSample
@@ -22,6 +30,7 @@ __all__ = [
     "MemoryRecording",
     "Shelf",
     "compress_bundles",
+    "find_bundle_names",
     "find_bundles",
     "is_bundle",
     "load_bundle",

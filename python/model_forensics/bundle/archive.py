@@ -6,11 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from model_forensics.bundle.compress import Compression, compress_bundle
 from model_forensics.bundle.reader import find_bundles, is_bundle
 from model_forensics.bundle.workplace import WORKPLACE, Workplace
 from model_forensics.errors import BundleError, EncryptionError, StorageError
+from model_forensics.files import abandoned_in, remove_abandoned, storage_errors
+from model_forensics.logs import LOGGER
+
+ABANDONED_AFTER: Final = 86400.0
+"""Seconds without a change after which an unlocked unfinished directory is removed: a writer on another machine may hold
+a lock that is not seen here."""
 
 
 def compress_bundles(
@@ -23,7 +30,8 @@ def compress_bundles(
 ) -> Iterator[Compression]:
     """Rewrite the plain bundles of a directory that are older than so much with the codec `arithmetic`, one by one.
 
-    What a killed run left is repaired first. A bundle that is broken is reported as refused, and the others follow.
+    What a killed run left is repaired first, and what killed recorders left here is removed: unfinished directories that
+    no process of this machine is writing and in which nothing changed for a day. A bundle that is broken is reported as refused, and the others follow.
 
     Args:
         directory: bundles, or a single one.
@@ -40,6 +48,8 @@ def compress_bundles(
     recorded_before = datetime.now(UTC) - older_than
     with ExitStack() as stack:
         workplace = None if dry_run else stack.enter_context(Workplace(_parent_of_bundles(root)))
+        if workplace is not None and workplace.bundles == root:
+            _remove_unfinished(root)
         paths = find_bundles(root)
         for done, path in enumerate(paths, 1):
             try:
@@ -51,6 +61,13 @@ def compress_bundles(
             yield outcome
             if progress is not None:
                 progress(done, len(paths))
+
+
+def _remove_unfinished(root: Path) -> None:
+    with storage_errors(root):
+        for place in abandoned_in(root):
+            if remove_abandoned(place, unchanged_for=ABANDONED_AFTER):
+                LOGGER.info("removed what a killed recorder left: %s", place)
 
 
 def _parent_of_bundles(root: Path) -> Path:

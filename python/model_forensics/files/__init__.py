@@ -49,6 +49,7 @@ from model_forensics.files._safetensors_write import (
 from model_forensics.files._sealed import SEALED_SUFFIX, Seal, Sink, content_size, create_file, sealed_size
 from model_forensics.files._storage import Storage, holds
 from model_forensics.files._together import Document, write_together
+from model_forensics.files._unfinished import abandoned_in, remove_abandoned
 
 __all__ = [
     "DTYPES",
@@ -67,6 +68,7 @@ __all__ = [
     "Storage",
     "TensorEntry",
     "TensorSource",
+    "abandoned_in",
     "atomic_directory",
     "atomic_write",
     "content_size",
@@ -90,6 +92,7 @@ __all__ = [
     "read_json",
     "read_protected",
     "read_safetensors_header",
+    "remove_abandoned",
     "replace_directory",
     "sealed_size",
     "sha256_bytes",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from model_forensics.errors import StorageError, UsageError
 from model_forensics.files._disk import STORAGE_ERRNOS, storage_error, storage_errors, sync, sync_tree
 from model_forensics.files._exchange import replace_directory
+from model_forensics.files._unfinished import remove_displaced, unfinished
 from model_forensics.processes import uninterrupted
 
 
@@ -19,7 +19,8 @@ from model_forensics.processes import uninterrupted
 def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling of `target`; on a clean exit its files are fsynced and it becomes `target`.
 
-    When the body raises, the temporary directory is removed and `target` is as before. Missing parents are made.
+    When the body raises, the temporary directory is removed and `target` is as before; one that a killed process left
+    is removed by the next one that writes the same target. Missing parents are made.
     With `overwrite`, an existing directory exchanges its name with the new one, or is moved aside where the file system
     cannot do that, and is then removed. An `OSError` of the body
     that has nothing to do with the temporary directory or with storage passes through as it is.
@@ -30,29 +31,36 @@ def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator
     """
     target = Path(os.path.abspath(target))
     _check_directory_target(target, overwrite)
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
-        temporary.mkdir()
-    try:
-        try:
-            yield temporary
-        except OSError as problem:
-            if problem.errno in STORAGE_ERRNOS or _is_under(problem.filename, temporary):
-                raise storage_error(target, problem) from problem
-            raise
-        except StorageError as problem:  # names the temporary file, which nobody will find
-            where = (problem.where or str(target)).replace(str(temporary), str(target))
-            raise StorageError(problem.what, where=where, cure=problem.cure) from problem
+    with ExitStack() as stack:
         with storage_errors(target):
-            sync_tree(temporary)
-        _check_directory_target(target, overwrite)
-        with storage_errors(target), uninterrupted():
-            _move_into_place(temporary, target)
-            sync(target.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+            _make_parent(target)
+            temporary = stack.enter_context(unfinished(target, Path.mkdir))
+        try:
+            with _errors_of(temporary, target):
+                yield temporary
+            with storage_errors(target):
+                sync_tree(temporary)
+            _check_directory_target(target, overwrite)
+            with storage_errors(target), uninterrupted():
+                _move_into_place(temporary, target)
+                sync(target.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _errors_of(temporary: Path, target: Path) -> Iterator[None]:
+    """Errors of writing the temporary directory, which nobody will find, name the target."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in STORAGE_ERRNOS or _is_under(problem.filename, temporary):
+            raise storage_error(target, problem) from problem
         raise
+    except StorageError as problem:
+        where = (problem.where or str(target)).replace(str(temporary), str(target))
+        raise StorageError(problem.what, where=where, cure=problem.cure) from problem
 
 
 def atomic_write(target: Path | str, data: bytes | str, *, overwrite: bool = True) -> None:
@@ -70,27 +78,38 @@ def atomic_write(target: Path | str, data: bytes | str, *, overwrite: bool = Tru
     if not overwrite and os.path.lexists(target):
         raise _exists(target)
     content = data.encode("utf-8") if isinstance(data, str) else data
-    with uninterrupted():
-        _write_and_name(target, content, overwrite=overwrite)
+    with storage_errors(target), uninterrupted():
+        _make_parent(target)
+        with unfinished(target, _make_file) as temporary:
+            _write_and_name(temporary, target, content, overwrite=overwrite)
 
 
-def _write_and_name(target: Path, content: bytes, *, overwrite: bool) -> None:
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+def _write_and_name(temporary: Path, target: Path, content: bytes, *, overwrite: bool) -> None:
     try:
-        with storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "xb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if overwrite:
-                os.replace(temporary, target)
-            else:
-                _link(temporary, target)
-            sync(target.parent)
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if overwrite:
+            os.replace(temporary, target)
+        else:
+            _link(temporary, target)
+        sync(target.parent)
     finally:
         with suppress(OSError):  # the first error is the one to report
             temporary.unlink()
+
+
+def _make_file(path: Path) -> None:
+    path.touch(exist_ok=False)
+
+
+def _make_parent(path: Path) -> None:
+    """Make the directory of a path, so that its name is on the disk, too."""
+    if not path.parent.is_dir():
+        _make_parent(path.parent)
+        path.parent.mkdir(exist_ok=True)
+        sync(path.parent.parent)
 
 
 def _link(temporary: Path, target: Path) -> None:
@@ -115,10 +134,12 @@ def _check_directory_target(target: Path, overwrite: bool) -> None:
 
 
 def _move_into_place(temporary: Path, target: Path) -> None:
-    if os.path.lexists(target):
-        shutil.rmtree(replace_directory(temporary, target, temporary.with_suffix(".old")), ignore_errors=True)
-    else:
+    if not os.path.lexists(target):
         os.rename(temporary, target)
+        return
+    aside = temporary.with_suffix(".old")
+    shutil.rmtree(aside, ignore_errors=True)  # of a killed writer; there is a target, so nobody needs it
+    remove_displaced(replace_directory(temporary, target, aside))
 
 
 def _is_under(name: object, directory: Path) -> bool:

@@ -54,8 +54,8 @@ class Workplace:
     @contextmanager
     def rewriting(self, item: Path) -> Iterator[None]:
         """While it lasts, `item` is being rewritten; what is left in the workplace afterwards is removed."""
-        atomic_write(self._item, os.fsencode(item.relative_to(self.root)))
         try:
+            atomic_write(self._item, os.fsencode(item.relative_to(self.root)))
             yield
         finally:
             if os.path.lexists(item):  # else what is in the workplace is the only copy

@@ -1,0 +1,33 @@
+"""All scenarios."""
+
+from __future__ import annotations
+
+from tests.kills.batches import Batch
+from tests.kills.bundles import (
+    CodedRecord,
+    Compress,
+    CompressEncrypted,
+    EncryptedRecord,
+    NewRecord,
+    Rekey,
+    SaveBaseline,
+)
+from tests.kills.scenario import Scenario
+from tests.kills.stores import FullCache, NewAuditLog, NewCache, NewLedger, OldAuditLog, OldLedger
+
+SCENARIOS: tuple[type[Scenario], ...] = (
+    NewRecord,
+    CodedRecord,
+    EncryptedRecord,
+    Compress,
+    CompressEncrypted,
+    Batch,
+    NewCache,
+    FullCache,
+    NewLedger,
+    OldLedger,
+    NewAuditLog,
+    OldAuditLog,
+    SaveBaseline,
+    Rekey,
+)
