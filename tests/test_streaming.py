@@ -77,7 +77,7 @@ def test_triage_streams_and_says_the_same(
         record(tmp_path / "benign" / str(number), kind="benign", seed=10 + number)
     whole, streamed = (
         RCAPipeline({"cache": {"enabled": False}, "streaming": given}).triage(
-            tmp_path / "incidents", tmp_path / "benign", workers=workers
+            tmp_path / "incidents", baseline=tmp_path / "benign", workers=workers
         )
         for given in ({}, {"max_memory": 1})
     )
