@@ -1,12 +1,14 @@
 """Writes the tables of docs/reliability.md from the files that the other scripts wrote.
 
-python ci/limits/page.py DIRECTORY        # kill_points.json, damage.json, streaming.json, those that are there
+    python ci/limits/page.py DIRECTORY
+
+DIRECTORY holds what the scripts wrote with `--output`: kill_points.json, damage.json, hostile.json, streaming.json. A
+table whose file is not there stays as it is.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 MIB = 1 << 20
+MARKS = "<!-- {} -->"
+END = "<!-- end -->"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -30,28 +34,36 @@ def kill_points(found: dict[str, Any]) -> str:
 def damage(found: dict[str, Any]) -> str:
     rows = [
         (
-            row["bundle"], f"{row['cases']:,}", f"{row['named_errors']:,}", f"{row['correct']:,}",
-            row["other_valid_manifests"], row["wrong"], row["crashes"], f"{1000 * row['longest_seconds']:.0f} ms",
-            f"{row['extra_memory_bytes'] / MIB:.1f} MiB",
+            row["subject"], f"{row['cases']:,}", f"{row['named_errors']:,}", f"{row['correct']:,}",
+            f"{row['other_valid']:,}", row["wrong"], row["crashes"], row["hangs"],
+            f"{1000 * row['longest_seconds']:.0f} ms", f"{row['extra_memory_bytes'] / MIB:.1f} MiB",
         )
-        for row in found["damage"]
+        for row in found["rows"]
     ]  # fmt: skip
-    head = ("bundle", "cases", "named errors", "read correctly, or without digests", "another valid manifest",
-            "wrong", "crashes", "longest", "extra memory")  # fmt: skip
+    head = ("", "cases", "named errors", "correct", "other, valid", "wrong", "crashes", "hangs", "longest",
+            "extra memory")  # fmt: skip
     return table(head, rows)
 
 
 def hostile(found: dict[str, Any]) -> str:
-    rows = [
+    return refusals("refused within 100 ms", found["bounded"])
+
+
+def within_limits(found: dict[str, Any]) -> str:
+    return refusals("within the limits of the format", found["within_limits"])
+
+
+def refusals(title: str, rows: Sequence[dict[str, Any]]) -> str:
+    shown = [
         (
             row["case"],
             row["refused_as"],
             f"{1000 * row['seconds']:.1f} ms",
-            f"{row['extra_memory_bytes'] / MIB:.0f} MiB",
+            f"{row['extra_memory_bytes'] / MIB:.1f} MiB",
         )
-        for row in found["hostile"]
+        for row in rows
     ]
-    return table(("bundle", "refused as", "within", "extra memory"), rows)
+    return table((title, "as", "processor time", "extra memory"), shown)
 
 
 def streaming(found: dict[str, Any]) -> str:
@@ -71,20 +83,29 @@ def streaming(found: dict[str, Any]) -> str:
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "kill_points": ("kill_points.json", kill_points),
     "damage": ("damage.json", damage),
-    "hostile": ("damage.json", hostile),
+    "hostile": ("hostile.json", hostile),
+    "within_limits": ("hostile.json", within_limits),
     "streaming": ("streaming.json", streaming),
 }
 
 
-def main() -> None:
-    directory = Path(sys.argv[1])
-    page = PAGE.read_text()
+def filled(page: str, directory: Path) -> str:
+    """The page with the tables of those files that are in the directory."""
     for name, (file, render) in TABLES.items():
         if (directory / file).exists():
-            text = render(json.loads((directory / file).read_text()))
-            marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-            page = marks.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)  # type: ignore[misc]
-    PAGE.write_text(page)
+            page = put(page, name, render(json.loads((directory / file).read_text())))
+    return page
+
+
+def put(page: str, name: str, text: str) -> str:
+    start, end = MARKS.format(name), END
+    before, found, rest = page.partition(start)
+    assert found, f"the page has no place for {name}"
+    return f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}"
+
+
+def main() -> None:
+    PAGE.write_text(filled(PAGE.read_text(), Path(sys.argv[1])))
 
 
 if __name__ == "__main__":

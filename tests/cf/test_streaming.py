@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model_forensics.bundle import BundleWriter, load_bundle
-from model_forensics.cf import analyze, blocks, fit_baseline, least_memory
+from model_forensics.bundle import Bundle, BundleWriter, load_bundle
+from model_forensics.cf import analyze, blocks, fit_baseline, kept_memory, least_memory
 from model_forensics.config import ForensicsConfig
+from model_forensics.files import KEY_VARIABLE
 from model_forensics.types import SiteInfo, Sparse
 
 CONFIG = ForensicsConfig(entropy_window=32)
@@ -50,8 +53,12 @@ def benign(tmp_path_factory: pytest.TempPathFactory) -> list:
 
 
 @pytest.mark.parametrize("codec", ["none", "arithmetic"])
-@pytest.mark.parametrize("memory", [1, 200_000])
-def test_results_are_the_same_to_the_last_bit(tmp_path: Path, benign: list, codec: str, memory: int) -> None:
+@pytest.mark.parametrize(("memory", "encrypted"), [(1, False), (200_000, False), (200_000, True)])
+def test_results_are_the_same_to_the_last_bit(
+    tmp_path: Path, benign: list, codec: str, memory: int, encrypted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if encrypted:
+        monkeypatch.setenv(KEY_VARIABLE, base64.b64encode(bytes(32)).decode())
     incident = load_bundle(record(tmp_path / "i", "incident", 99, codec=codec, strange=True))
     assert len(blocks.blocks_of(incident, fit_baseline(benign, CONFIG).layout, memory)) > 2
     for baseline in (None, fit_baseline(benign, CONFIG)):
@@ -97,3 +104,44 @@ def test_all_single_tokens_count_towards_constant_channels(tmp_path: Path) -> No
             writer.add_sample(activations={"x": np.full((1, 4), number + 1, np.float32)})
     (metric,) = analyze(load_bundle(tmp_path / "i"), None, CONFIG).metrics
     assert metric.integrity.constant_channels == 0
+
+
+@pytest.mark.parametrize("memory", [1, 1 << 40])
+def test_what_was_read_is_given_back_after_each_sample(
+    tmp_path: Path, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where all sites are one block: many short samples are larger than memory too."""
+    bundle = load_bundle(record(tmp_path / "i", "incident", 0, samples=4))
+    events: list[str] = []
+    read, release = Bundle.recorded_activations, Bundle.release_memory
+    monkeypatch.setattr(Bundle, "recorded_activations", lambda *a: events.append("read") or read(*a))
+    monkeypatch.setattr(Bundle, "release_memory", lambda *a: events.append("release") or release(*a))
+    analyze(bundle, None, CONFIG, memory=memory)
+    assert len(events) >= 16
+    assert events == ["read", "release"] * (len(events) // 2)
+    events.clear()
+    analyze(bundle, None, CONFIG)
+    assert set(events) == {"read"}
+
+
+def test_no_more_is_kept_of_a_sample_than_the_ceiling_allows_for(tmp_path: Path) -> None:
+    def one(path: Path, kind: str, samples: int) -> Bundle:
+        random = np.random.default_rng(samples)
+        with BundleWriter(path, kind=kind) as writer:  # type: ignore[arg-type]
+            for number in range(samples):
+                values = {f"L{site}.mlp": random.standard_normal((2, 8), np.float32) for site in range(8)}
+                writer.add_sample(activations=values, group=f"{path.name}{number}")
+        return load_bundle(path)
+
+    baseline = fit_baseline([one(tmp_path / "benign", "benign", 12)], CONFIG)
+    baseline.prepare(CONFIG)
+    few, many = one(tmp_path / "few", "incident", 20), one(tmp_path / "many", "incident", 120)
+    analyze(few, baseline, CONFIG, memory=1 << 40)
+    peaks = []
+    for bundle in (few, many):
+        tracemalloc.start()
+        analyze(bundle, baseline, CONFIG, memory=1 << 40)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    allowed = kept_memory(many) - kept_memory(few)
+    assert allowed / 2 < peaks[1] - peaks[0] < allowed

@@ -16,14 +16,19 @@ from model_forensics.bundle.schema import (
     ACTIVATIONS,
     CURE,
     INDEX_TAGS,
+    INPUTS,
     MANIFEST,
+    MAX_FILES,
+    MAX_OUTPUTS,
     OFFSETS,
+    OUTPUTS,
     SITE_DTYPES,
     Manifest,
     SiteEntry,
 )
 from model_forensics.errors import BundleDigestError, BundleFormatError, UnsafeFileError
 from model_forensics.files import (
+    MAX_TENSORS,
     SEALED_SUFFIX,
     SafeTensors,
     Storage,
@@ -37,6 +42,7 @@ from model_forensics.types import Sample
 Tensors = SafeTensors | CodedTensors
 
 _CHECKED_ITEMS: Final = 1 << 20
+_OUTPUT_BRACES: Final = 4 * MAX_OUTPUTS  # an output is two tensors; one brace in each name
 _INSTALLED: Final = Path(__file__).resolve().parents[1]  # installers share files of packages by hard links
 _PICKLE_SUFFIXES: Final = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".zip",
@@ -95,7 +101,9 @@ def check_digests(storage: Storage, manifest: Manifest) -> None:
         stored = manifest.stored_name(name)
         path, seal = storage.path(stored), storage.seal(stored)
         coded = manifest.is_coded(name)
-        digest = open_coded(path, entry.bytes, seal).content_digest() if coded else sha256_file(path, seal=seal)
+        most = most_tensors(manifest, name)
+        tensors = open_coded(path, entry.bytes, seal, most=most) if coded else None
+        digest = sha256_file(path, seal=seal) if tensors is None else tensors.content_digest()
         if digest != entry.sha256:
             raise BundleDigestError(
                 f"the content's digest is {digest}, the manifest lists {entry.sha256}", where=path, cure=CURE
@@ -104,16 +112,21 @@ def check_digests(storage: Storage, manifest: Manifest) -> None:
 
 def open_tensors(storage: Storage, name: str, manifest: Manifest) -> Tensors:
     """Open a tensor file of the manifest, plain or coded. Raises as `open_safetensors` and `open_coded`."""
-    stored = manifest.stored_name(name)
+    stored, most = manifest.stored_name(name), most_tensors(manifest, name)
     if manifest.is_coded(name):
-        return open_coded(storage.path(stored), manifest.files[name].bytes, storage.seal(stored))
-    return open_safetensors(storage.path(stored), seal=storage.seal(stored))
+        return open_coded(storage.path(stored), manifest.files[name].bytes, storage.seal(stored), most=most)
+    return open_safetensors(storage.path(stored), seal=storage.seal(stored), most=most)
+
+
+def most_tensors(manifest: Manifest, name: str) -> int:
+    """Opening braces that a tensor file's header may have, so that it can be refused before it is parsed."""
+    if name == INPUTS:
+        return MAX_TENSORS
+    return _OUTPUT_BRACES if name in (OUTPUTS, OFFSETS) else manifest.braces.get(name, 0)
 
 
 def check_samples(samples: tuple[Sample, ...], manifest: Manifest, where: Path) -> None:
-    """Raises BundleFormatError where samples.jsonl and the manifest disagree."""
-    if len(samples) != manifest.samples:
-        raise BundleFormatError(f"{len(samples)} samples; the manifest says {manifest.samples}", where=where, cure=CURE)
+    """Raises BundleFormatError where the samples and the manifest, which agree in their number, disagree."""
     offsets = manifest.token_offsets
     ids: set[str] = set()
     rows: set[tuple[int, int]] = set()
@@ -183,6 +196,8 @@ def check_outputs(tensors: Tensors, manifest: Manifest) -> dict[str, npt.NDArray
             for first in range(0, rows, step):  # a part at a time: a coded output need not fit into memory
                 part = tensors.rows(name, first, min(rows, first + step))
                 refuse_nonfinite(part, where, bfloat16=tensors.dtype(name) == "BF16")
+                if step < rows:
+                    tensors.release_memory()
     return offsets
 
 
@@ -280,6 +295,8 @@ def _collect(folder: Path, prefix: str, found: set[str]) -> None:
                 )
             _refuse_pickle(path, shown)
             found.add(prefix + entry.name)
+            if len(found) > MAX_FILES:
+                raise BundleFormatError(f"more than {MAX_FILES:,} files", where=folder, cure="Remove what was added")
 
 
 def _refuse_pickle(path: Path, shown: str) -> None:

@@ -23,6 +23,7 @@ from model_forensics.errors import BundleFormatError, StreamError
 from model_forensics.files import (
     DTYPES,
     MAX_HEADER_BYTES,
+    MAX_TENSORS,
     Content,
     Seal,
     Sink,
@@ -132,12 +133,13 @@ class CodedTensors:
             size = self._entries[name].stop - self._entries[name].start
             for start in range(0, size, SECTION):
                 digest.update(self._decoded(name, start, min(size, start + SECTION)).tobytes())
-            self.release_memory()
+                self.release_memory()
         return "sha256:" + digest.hexdigest()
 
     def release_memory(self) -> None:
-        """Keep few decoded sections only, of all files."""
+        """Keep few decoded sections only, of all files, and few decrypted segments."""
         _RECENT.shrink(FEW_SECTIONS)
+        self._content.release_memory()
 
     def _decoded(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """Bytes [start, stop) of a tensor, as a flat read-only array of its items."""
@@ -200,13 +202,14 @@ class _RecentSections:
 _RECENT = _RecentSections(CACHED_SECTIONS)
 
 
-def open_coded(path: Path, content_bytes: int, seal: Seal | None = None) -> CodedTensors:
+def open_coded(path: Path, content_bytes: int, seal: Seal | None = None, *, most: int = MAX_TENSORS) -> CodedTensors:
     """Open and check a coded safetensors file; no tensor data is decoded.
 
     Args:
         path: the stored file; a link is refused.
         content_bytes: size of the decoded content, from the manifest.
         seal: what the file is encrypted with.
+        most: as for `files.parse_safetensors_header`.
 
     Raises:
         UnsafeFileError: a link or not a regular file.
@@ -218,7 +221,7 @@ def open_coded(path: Path, content_bytes: int, seal: Seal | None = None) -> Code
     header = _decode(content, ends, 0, min(content_bytes, 8 + MAX_HEADER_BYTES)).tobytes()
     if len(header) < 8 or int.from_bytes(header[:8], "little") != len(header) - 8:
         raise _refusal("the first section is no safetensors header", path)
-    _, entries = parse_safetensors_header(header[8:], size=content_bytes, path=path, error=BundleFormatError)
+    _, entries = parse_safetensors_header(header[8:], size=content_bytes, path=path, error=BundleFormatError, most=most)
     sections = Arrangement(entries).sections
     if len(ends) - 1 != sections:
         raise _refusal(f"{len(ends) - 1:,} sections where the header needs {sections:,}", path)

@@ -149,7 +149,7 @@ class Bundle:
         self._content_digest = digest
         self.manifest = manifest
         place = storage.path(SAMPLES)
-        self._samples = parse_samples(read_whole(storage, SAMPLES), str(place))
+        self._samples = parse_samples(read_whole(storage, SAMPLES), str(place), manifest.samples)
         checks.check_samples(self._samples, manifest, place)
         self._inputs = checks.open_tensors(storage, INPUTS, manifest)
         self._calls = checks.check_inputs(self._inputs, manifest, self._samples)
@@ -264,8 +264,8 @@ class Bundle:
         return int(np.diff(self._offsets.of(entry)).max(initial=0)) * entry.features
 
     def release_memory(self) -> None:
-        """Give back the memory of what was read of the activation files; what is asked for again is read again."""
-        for tensors in self._shards.values():
+        """Give back the memory of what was read of the tensor files; what is asked for again is read again."""
+        for tensors in (self._inputs, self._outputs, *self._shards.values()):
             tensors.release_memory()
 
     def raw(self, site: str, sample: int) -> npt.NDArray[Any] | Sparse:

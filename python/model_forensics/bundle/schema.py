@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -30,6 +33,10 @@ ACTIVATIONS: Final = "activations"
 OFFSETS: Final = "activations/offsets.safetensors"
 SHARD: Final = re.compile(r"activations/[0-9]{3,6}\.safetensors")
 ALWAYS: Final = (SAMPLES, INPUTS, OUTPUTS)
+MAX_SITES: Final = 1 << 16
+MAX_OUTPUTS: Final = 1 << 10
+MAX_FILES: Final = 1 << 12  # of about 1 GiB each, as a rule
+_OTHER_BRACES: Final = 1 << 12  # in a manifest's text beside those of sites and files
 CURE: Final = "Record it again, or restore the bundle from an intact copy"
 
 # Storage tag and NumPy dtype of each site dtype; bfloat16 is stored and passed as its bit patterns.
@@ -93,14 +100,22 @@ class Manifest(Frozen):
     created_at: AwareDatetime
     model: ModelReference | None
     failure: Failure | None
-    sites: tuple[SiteEntry, ...]
+    sites: Annotated[tuple[SiteEntry, ...], Field(max_length=MAX_SITES)]
     samples: Annotated[int, Field(ge=1, lt=1 << 31)]
     calls: Annotated[int, Field(ge=1, lt=1 << 31)]
     token_offsets: tuple[Count, ...]
     environment: dict[str, str]
     codec: Codec
     encryption: Encryption
-    files: dict[str, FileEntry]
+    files: Annotated[dict[str, FileEntry], Field(max_length=MAX_FILES)]
+
+    @cached_property
+    def braces(self) -> Mapping[str, int]:
+        """Opening braces that the tensors of each activation file have in its header: one each, and those of names."""
+        found: Counter[str] = Counter()
+        for site in self.sites:
+            found[site.file] += (1 if site.entries is None else 2) * (1 + site.name.count("{"))
+        return found
 
     def stored_name(self, name: str) -> str:
         """The name that a file of `files` has on disk, but for the suffix of encrypted ones."""
@@ -118,6 +133,9 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         BundleVersionError: a format version, codec or encryption that this release does not read.
         UnsafeFileError: a file name that leaves the bundle.
     """
+    if data.count(b"{") > MAX_SITES + MAX_FILES + _OTHER_BRACES:  # before it becomes many times larger objects
+        what = f"more than {MAX_SITES:,} sites and {MAX_FILES:,} files"
+        raise BundleFormatError(what, where=where, cure="Record fewer sites in a bundle")
     value = parse_json(data, where=where)
     if not isinstance(value, dict):
         raise BundleFormatError("the manifest is not a JSON object", where=where, cure=CURE)
@@ -142,15 +160,18 @@ def content_digest(manifest: bytes) -> str:
     return sha256_bytes(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
 
-def parse_samples(data: bytes, where: str) -> tuple[Sample, ...]:
-    """The lines of `samples.jsonl`.
+def parse_samples(data: bytes, where: str, count: int) -> tuple[Sample, ...]:
+    """The lines of `samples.jsonl`, as many as the manifest says.
 
     Raises:
-        BundleFormatError: a line is not a valid sample; the text says which.
+        BundleFormatError: fewer or more lines, or one that is not a valid sample; the text says which.
     """
     samples = []
     if not data.endswith(b"\n"):
         raise BundleFormatError("the last line is not complete", where=where, cure=CURE)
+    lines = data.count(b"\n")
+    if lines != count:
+        raise BundleFormatError(f"{lines} samples; the manifest says {count}", where=where, cure=CURE)
     for number, line in enumerate(data[:-1].split(b"\n"), start=1):
         place = f"{where}:{number}"
         parse_json(line, where=place)  # refuses duplicate keys and NaN, which pydantic lets pass
@@ -170,6 +191,13 @@ def in_words(problem: ValidationError) -> str:
     lines = [f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg']}" for fault in faults[:4]]
     more = "" if len(faults) <= len(lines) else f" (and {len(faults) - len(lines)} more)"
     return "; ".join(lines) + more
+
+
+def looks(name: str) -> str:
+    """Equal for names that look the same: composed characters, and without the invisible ones (Unicode's Cf)."""
+    if name.isascii():
+        return name
+    return "".join(c for c in unicodedata.normalize("NFC", name) if unicodedata.category(c) != "Cf")
 
 
 def parse_site_name(name: str) -> tuple[SiteKind, int | None]:
@@ -227,7 +255,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         raise refuse(f"files does not list {', '.join(missing)}")
     names = set()
     for site in manifest.sites:
-        name = unicodedata.normalize("NFC", site.name)
+        name = looks(site.name)
         if name in names:
             raise refuse(f"the site {site.name!r} is listed twice (names that look the same count as the same)")
         names.add(name)

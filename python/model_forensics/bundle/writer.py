@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +19,24 @@ from pydantic import ValidationError
 
 from model_forensics.bundle.assemble import Call, assemble
 from model_forensics.bundle.collect import Output, SiteData, check_outputs
-from model_forensics.bundle.schema import FORMAT_VERSION, MANIFEST, SEALED, Codec, Encryption, Manifest, in_words
+from model_forensics.bundle.schema import (
+    FORMAT_VERSION,
+    MANIFEST,
+    MAX_OUTPUTS,
+    MAX_SITES,
+    SEALED,
+    Codec,
+    Encryption,
+    Manifest,
+    in_words,
+    looks,
+)
 from model_forensics.bundle.spool import Spool
 from model_forensics.errors import UsageError
 from model_forensics.failure import Failure
 from model_forensics.files import (
     KEY_VARIABLE,
+    MAX_TENSORS,
     Storage,
     atomic_directory,
     create_file,
@@ -133,6 +144,7 @@ class BundleWriter:
         self._samples: list[Sample] = []
         self._sample_ids: set[str] = set()
         self._calls: list[Call] = []
+        self._inputs = 0  # tensors of all calls
         self._outputs: dict[str, Output] = {}
         self._open = False
         self._broken = False
@@ -234,14 +246,22 @@ class BundleWriter:
                 sites[name] = site
                 values.append((site, site.checked(value)))
             prepared.append(values)
-        self._refuse_lookalikes(sites)
+        self._check_room(sites, outputs, call)
         self._sites = sites
         self._outputs = outputs
         self._store(call, described, prepared, samples)
 
-    def _refuse_lookalikes(self, sites: Mapping[str, SiteData]) -> None:
-        if len(sites) > len(self._sites) and len({normalize("NFC", name) for name in sites}) < len(sites):
-            raise UsageError("two site names differ in Unicode normalisation only", where=self.path, cure="Rename one")
+    def _check_room(self, sites: Mapping[str, SiteData], outputs: Mapping[str, Output], call: Call) -> None:
+        """Refuse now what could not be read."""
+        if len(sites) > len(self._sites) and len({looks(name) for name in sites}) < len(sites):
+            what = "two site names differ in Unicode normalisation or invisible characters only"
+            raise UsageError(what, where=self.path, cure="Rename one")
+        if len(sites) > MAX_SITES or len(outputs) > MAX_OUTPUTS:
+            what = f"more than {MAX_SITES:,} sites, or {MAX_OUTPUTS:,} outputs"
+            raise UsageError(what, where=self.path, cure="Record fewer")
+        if self._inputs + len(call.arrays) > MAX_TENSORS:
+            what = f"a bundle holds at most {MAX_TENSORS:,} inputs, those of all calls together"
+            raise UsageError(what, where=self.path, cure="Close this bundle and begin another")
 
     def _store(
         self,
@@ -261,6 +281,7 @@ class BundleWriter:
                 self._samples.append(row)
                 self._sample_ids.add(row.sample_id)
         self._calls.append(call)
+        self._inputs += len(call.shapes)
         self._broken = False
 
     def _describe(self, sample: CallSample, place: int, call: Call) -> Sample:

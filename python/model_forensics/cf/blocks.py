@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 BYTES_AN_ENTRY: Final = 160
 """Memory that reading and measuring one recorded value takes at its highest (ci/limits/streaming.py measures it)."""
+BYTES_A_RESULT: Final = 6144
+"""Memory that what is measured at one site of one sample takes until all is judged (ci/limits/kept.py measures it)."""
 SITES_AT_ONCE: Final = 16
 """Sites of a block at most: of compressed bundles, the sections that consecutive samples share stay decoded."""
 
@@ -47,6 +49,11 @@ def blocks_of(recording: Recording, layout: Layout, memory: int | None) -> Seque
             filled = 0
         filled += entries
     return [Block.of(layout, start, stop) for start, stop in zip(starts, [*starts[1:], len(layout)], strict=True)]
+
+
+def kept_memory(recording: Recording) -> int:
+    """Bytes that `analyze` keeps of a recording until the end, whatever the size of its blocks."""
+    return BYTES_A_RESULT * len(recording.samples) * len(recording.sites)
 
 
 def least_memory(recording: Recording) -> int:

@@ -104,11 +104,17 @@ def read(
 
         instrument = instrument_of(block)
         keep = len(blocks) == 1
-        parts.append(_read_block(recording, block, dense[block.sites], instrument, done, windows=windows, keep=keep))
+        parts.append(
+            _read_block(
+                recording, block, dense[block.sites], instrument, done,
+                windows=windows, keep=keep, release=memory is not None,
+            )
+        )  # fmt: skip
 
     def again(site: int) -> SampleDetail:
         alone = Block.of(layout, site, site + 1)
         entries = read_entries(recording, 0, alone.layout)
+        release_memory(recording)
         return SampleDetail(instrument_of(alone).measure(entries), entries.rows)
 
     sketches = [part.sketches for part in parts if part.sketches is not None]
@@ -140,8 +146,9 @@ def _read_block(
     *,
     windows: bool,
     keep: bool,
+    release: bool,
 ) -> ReadBlock:
-    """All samples of one block; with `keep`, the first one's entries stay."""
+    """All samples of one block; with `keep`, the first one's entries stay, with `release`, nothing that is on disk."""
     layout = block.layout
     samples = len(recording.samples)
     integrity = IntegrityCounts.empty(layout, dense, several=samples > 1)
@@ -159,7 +166,7 @@ def _read_block(
         details.append(SampleDetail(measured, entries.rows))
         if instrument.sketch is not None:
             sketches.append(instrument.sketch(entries))
-        if not keep:
+        if release:
             release_memory(recording)
         done(sample + 1)
     return ReadBlock(block, integrity, tuple(details), profiles, np.stack(sketches) if sketches else None)

@@ -31,7 +31,6 @@ from model_forensics.files._open import open_regular
 from model_forensics.files._open_content import open_content, pieces_of, read_content
 from model_forensics.files._protected import is_protected, needed_key, read_protected, write_protected
 from model_forensics.files._safetensors_read import (
-    MAX_HEADER_BYTES,
     SafeTensors,
     TensorEntry,
     open_safetensors,
@@ -40,6 +39,8 @@ from model_forensics.files._safetensors_read import (
 )
 from model_forensics.files._safetensors_write import (
     DTYPES,
+    MAX_HEADER_BYTES,
+    MAX_TENSORS,
     TAGS,
     TensorSource,
     widen_bfloat16,
@@ -55,6 +56,7 @@ __all__ = [
     "DTYPES",
     "KEY_VARIABLE",
     "MAX_HEADER_BYTES",
+    "MAX_TENSORS",
     "OLD_KEY_VARIABLE",
     "SEALED_SUFFIX",
     "TAGS",

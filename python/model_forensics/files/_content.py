@@ -43,6 +43,10 @@ class Content(Protocol):
         """
         ...
 
+    def release_memory(self) -> None:
+        """Keep little of what was read, of all files; what is asked for again is read again."""
+        ...
+
 
 class PlainContent:
     """A file that is stored as it is; implements `Content`."""
@@ -63,6 +67,9 @@ class PlainContent:
     def fill(self, start: int, target: memoryview) -> None:
         with reopened(self.path, self.identity, self._error) as descriptor:
             read_exactly(descriptor, start, target, self.path, self._error)
+
+    def release_memory(self) -> None:
+        """Nothing is kept."""
 
 
 @contextmanager

@@ -22,14 +22,13 @@ from model_forensics.errors import BundleFormatError, InputRefused
 from model_forensics.files._content import FileIdentity, reopened
 from model_forensics.files._json import parse_json
 from model_forensics.files._open_content import open_content, read_content
-from model_forensics.files._safetensors_write import DTYPES
+from model_forensics.files._safetensors_write import DTYPES, MAX_HEADER_BYTES, MAX_TENSORS
 from model_forensics.files._sealed import Seal
 
-MAX_HEADER_BYTES: Final = 16 << 20
-MAX_TENSORS: Final = 1 << 16
 MAX_DIMENSIONS: Final = 16
 _CURE = "Record it again, or restore the file from an intact copy"
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
+_OTHER_BRACES: Final = 1024  # in a header's text that belong to no tensor: of its metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +175,11 @@ _RECENT = _RecentMaps(64)
 
 
 def open_safetensors(
-    path: Path | str, *, seal: Seal | None = None, error: type[InputRefused] = BundleFormatError
+    path: Path | str,
+    *,
+    seal: Seal | None = None,
+    error: type[InputRefused] = BundleFormatError,
+    most: int = MAX_TENSORS,
 ) -> SafeTensors:
     """Open and check a safetensors file; no tensor data is read.
 
@@ -184,6 +187,7 @@ def open_safetensors(
         path: the file; a link is refused.
         seal: None for a file that is not encrypted.
         error: the class to raise.
+        most: as for `parse_safetensors_header`.
 
     Raises:
         UnsafeFileError: a link or not a regular file.
@@ -202,21 +206,27 @@ def open_safetensors(
     if not 2 <= length <= MAX_HEADER_BYTES:
         raise error(f"a header of {length:,} bytes is out of range", where=path, cure=_CURE)
     text = read_content(content, 8, 8 + length)
-    metadata, entries = parse_safetensors_header(text, size=size, path=path, error=error)
+    metadata, entries = parse_safetensors_header(text, size=size, path=path, error=error, most=most)
     if seal is None:
         return SafeTensors(path, entries, metadata, content.identity, error)
     return SealedTensors(content, entries, metadata, error)
 
 
 def parse_safetensors_header(
-    text: bytes, *, size: int, path: Path, error: type[InputRefused]
+    text: bytes, *, size: int, path: Path, error: type[InputRefused], most: int = MAX_TENSORS
 ) -> tuple[dict[str, str], dict[str, TensorEntry]]:
-    """Metadata and tensors of a header, checked for a file of `size` bytes, as by `open_safetensors`."""
+    """Metadata and tensors of a header, checked for a file of `size` bytes, as by `open_safetensors`.
+
+    Args:
+        text: the header, without its size.
+        most: opening braces that the tensors may have in the text: one each, and those of their names. A header with
+            far more is refused at once, before it becomes many times larger objects.
+    """
     if text[:1] != b"{":
         raise error("not a safetensors file: the header is no JSON object", where=path, cure=_CURE)
-    tensors = text.count(b'"data_offsets"')  # before a huge header becomes many times larger objects
-    if tensors > MAX_TENSORS:
-        raise error(f"{tensors:,} tensors; at most {MAX_TENSORS:,} are read", where=path, cure=_CURE)
+    braces = text.count(b"{")
+    if braces > most + _OTHER_BRACES:
+        raise error(f"{braces - 1:,} tensors or more, where at most {most:,} belong", where=path, cure=_CURE)
     header = parse_json(text, where=f"{path} (header)", error=error)
     return _check_header(header, data_start=8 + len(text), size=size, path=path, error=error)
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ import numpy.typing as npt
 from model_forensics.errors import UsageError
 from model_forensics.files._sealed import Seal, create_file
 
+MAX_HEADER_BYTES: Final = 16 << 20
+MAX_TENSORS: Final = 1 << 16
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
     "U8": np.dtype("u1"),
@@ -111,7 +113,8 @@ def write_safetensors_sources(
     every tensor is aligned to its items.
 
     Raises:
-        UsageError: a reserved or repeated name, or pieces that do not add up to the declared size.
+        UsageError: a reserved or repeated name, more tensors or a larger header than is read, or pieces that do not
+            add up to the declared size.
         StorageError: writing failed; no partial file stays behind.
     """
     ordered = sorted(sources, key=lambda source: (-DTYPES[source.tag].itemsize, source.name))
@@ -125,6 +128,13 @@ def write_safetensors_sources(
         position = end
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % 8)
+    if len(sources) > MAX_TENSORS or len(text) > MAX_HEADER_BYTES:
+        raise UsageError(
+            f"{len(sources):,} tensors, with a header of {len(text):,} bytes, of which at most {MAX_TENSORS:,} and "
+            f"{MAX_HEADER_BYTES:,} are read",
+            where=path,
+            cure="Divide them over several files or bundles",
+        )
     try:
         with create_file(path, seal) as stream:
             stream.write(len(text).to_bytes(8, "little") + text)

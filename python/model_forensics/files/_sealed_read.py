@@ -15,6 +15,7 @@ from model_forensics.files._sealed import FIRST_ROOM, HEADER, ROOM, SEGMENT, Cip
 
 CACHED_SEGMENTS: Final = 64
 """Of 1 MiB each, of all files together: samples of one site, and sites of one file, lie beside one another."""
+FEW_SEGMENTS: Final = 16  # that stay where memory is short
 _TRIED: Final = 16  # places nearby that a segment may have been moved from
 _RESTORE: Final = "Restore the file from an intact copy; do not trust this one"
 _Key = tuple[Hashable, int]
@@ -68,6 +69,9 @@ class SealedContent:
             piece = memoryview(segment)[inside : inside + len(target) - done]
             target[done : done + len(piece)] = piece
             done += len(piece)
+
+    def release_memory(self) -> None:
+        _RECENT.shrink(FEW_SEGMENTS)
 
     def _segment(self, number: int, descriptor: int) -> bytes:
         content = self._opened(descriptor, number)
@@ -141,6 +145,11 @@ class _RecentSegments:
         with self._lock:
             self._segments[key] = content
             if len(self._segments) > self._limit:
+                self._segments.popitem(last=False)
+
+    def shrink(self, limit: int) -> None:
+        with self._lock:
+            while len(self._segments) > limit:
                 self._segments.popitem(last=False)
 
 

@@ -47,6 +47,10 @@ class SealedTensors(SafeTensors):
         bounds = [_bounds(self.entry(name), start, stop) for name, start, stop in parts]
         return self._read(bounds, self.entry(parts[0][0]).tag)
 
+    def release_memory(self) -> None:
+        """Keep few decrypted segments only, of all files; arrays are copies, so they stay."""
+        self._content.release_memory()
+
     def _read(self, bounds: Sequence[tuple[int, int]], tag: str) -> npt.NDArray[Any]:
         """The bytes [start, stop) of each, one after the other, as a flat array."""
         ends = list(accumulate((stop - start for start, stop in bounds), initial=0))

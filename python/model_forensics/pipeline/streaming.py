@@ -39,6 +39,7 @@ def analyze(
     if must_stream(recording, settings):
         if baseline is not None:
             baseline.prepare(config)  # what it takes counts as in use
+        cf.release_memory(recording)  # of what its digests were computed from
         memory = memory_for(recording, settings.max_memory, warn)
     return cf.analyze(recording, baseline, config, windows=windows, memory=memory, progress=progress)
 
@@ -51,14 +52,15 @@ def must_stream(recording: Recording, settings: StreamingConfig) -> bool:
 
 def memory_for(recording: Recording, ceiling: int, warn: Callable[[str], None]) -> int:
     """Bytes that values may take while they are measured, if all of this process is to stay below the ceiling."""
-    resident = resident_bytes()
+    resident, kept = resident_bytes(), cf.kept_memory(recording)
     needed = max(LEAST, cf.least_memory(recording))
-    if resident + RESERVE + needed > ceiling:
+    if resident + RESERVE + kept + needed > ceiling:
         warn(
             f"max_memory of {ceiling:,} bytes cannot be kept to: {resident:,} are in use before values are read, "
+            f"what is measured at each site of each sample takes {kept:,} until all is judged, "
             f"and the largest site of one sample needs {needed:,}, because a site is never divided"
         )
-    return max(LEAST, ceiling - resident - RESERVE)
+    return max(LEAST, ceiling - resident - RESERVE - kept)
 
 
 def resident_bytes() -> int:
