@@ -46,6 +46,7 @@ from model_forensics.types.comparison import (
 from model_forensics.types.deployment import (
     FixedRun,
     FixedRuns,
+    Told,
     WrittenSite,
 )
 from model_forensics.types.forensics import (
@@ -131,6 +132,7 @@ __all__ = [
     "SiteKind",
     "SiteMetrics",
     "Sparse",
+    "Told",
     "TriageEntry",
     "TriageGroup",
     "Validation",
