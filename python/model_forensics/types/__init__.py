@@ -40,6 +40,7 @@ from model_forensics.types.causal import (
 from model_forensics.types.comparison import (
     ComparedSection,
     Comparison,
+    Departure,
     Difference,
     Scalar,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "ComparedSection",
     "Comparison",
     "CopyCheck",
+    "Departure",
     "Difference",
     "Donor",
     "DonorKind",
