@@ -41,11 +41,12 @@ def _headline(comparison: Comparison) -> str:
 
 
 def _summary(one: ComparedSection) -> str:
-    if one.note is not None and not one.compared:
-        return one.note
+    note = None if one.note is None else clean(one.note)
+    if note is not None and not one.compared:
+        return note
     count = len(one.differences)
     told = f"{count:,} of {one.compared:,} differ" if count else f"same ({one.compared:,} compared)"
-    return told if one.note is None else f"{told}; {one.note}"
+    return told if note is None else f"{told}; {note}"
 
 
 def _block(one: ComparedSection) -> str:
