@@ -93,7 +93,7 @@ def _run(command: str, directory: Path) -> str:
     if run.returncode != 0:
         sys.stderr.write(run.stderr)
         run.check_returncode()
-    return "\n".join(line.rstrip() for line in run.stdout.replace(f"{directory}/", "").splitlines()) + "\n"
+    return "".join(f"{line.rstrip()}\n" for line in run.stdout.replace(f"{directory}/", "").splitlines())
 
 
 def main() -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from model_forensics import BundleWriter, load_bundle
 from model_forensics.cli.main import main
 from model_forensics.demo import data_directory
 from model_forensics.diff import compare_recordings
-from model_forensics.diff.values import measure
+from model_forensics.diff.values import Measured, difference, measure
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +62,18 @@ def test_how_far_values_are():
     left, right = np.array([[3.0, 4.0]], np.float32), np.array([[3.0, 6.0]], np.float32)
     nan = np.array([[3.0, np.nan]], np.float32)
     sides = [{"x": left}, {"x": left}], [{"x": right}, {"x": nan}]
-    found = measure(["x"], lambda i: sides[0][i], lambda i: sides[1][i], [(0, 0), (1, 1)])["x"]
+    found = measure(["x"], lambda n, i: sides[0][i][n], lambda n, i: sides[1][i][n], [(0, 0), (1, 1)])["x"]
     assert (found.samples, found.differ, found.unlike, found.count) == (2, 2, 1, 3)
     assert found.largest == 2.0
     assert found.squared_difference == 4.0
+    row = difference("x", found)
+    assert row.departure is not None
+    assert (row.departure.largest_difference, row.departure.unlike) == (2.0, 1)
+    assert row.departure.rms == pytest.approx(np.sqrt((9 + 16 + 9) / 3))
+    assert row.departure.rms_difference == pytest.approx(np.sqrt(4 / 3))
+    nothing = difference("x", Measured(samples=1, differ=1, unlike=1))
+    assert nothing.departure is not None
+    assert (nothing.left, nothing.departure.rms, nothing.departure.largest_difference) == (None, None, None)
 
 
 def run(*arguments):
@@ -105,3 +115,53 @@ def test_results_and_what_is_of_another_kind(data, tmp_path):
     mixed = run("diff", first, data / "incident")
     assert mixed.exit_code == 2
     assert "is a bundle" in mixed.stderr
+
+
+def test_what_one_side_lacks_and_what_has_another_shape(tmp_path):
+    """Sites, sizes and samples that differ are said, and never compared as if they were the same."""
+    nan = np.full((3, 4), np.nan, np.float32)
+    left = write(tmp_path / "a", [np.ones((3, 4), np.float32), nan])
+    wide = write(tmp_path / "b", [np.ones((3, 5), np.float32)] * 2)
+    found = sections(compare_recordings(left, wide, ("a", "b")))
+    assert [row.key for row in found["Sites"].differences] == ["L0.mlp"]
+    assert found["Activations"].differences[0].departure.unlike == 2
+    broken = write(tmp_path / "c", [np.ones((3, 4), np.float32), nan])
+    assert not compare_recordings(left, broken, ("a", "c")).differ  # NaN at the same places is the same
+    fewer = write(tmp_path / "d", [nan], tokens=((4, 5, 6),))
+    found = sections(compare_recordings(left, fewer, ("a", "d")))
+    assert {row.key for row in found["Samples"].differences} == {"sample-0", "sample-1"}
+    assert (found["Activations"].compared, found["Activations"].differences) == (1, ())
+
+
+def test_one_array_of_each_side_is_in_memory_at_a_time():
+    held: list[weakref.ref] = []
+    most = 0
+
+    def read(_name, _sample):
+        nonlocal most
+        most = max(most, sum(reference() is not None for reference in held))
+        value = np.ones((2, 2), np.float32)
+        held.append(weakref.ref(value))
+        return value
+
+    measure(["x", "y"], read, read, [(0, 0), (1, 1)])
+    assert most <= 3  # the two of the pair before, until the names are bound anew, and the first of this one
+
+
+def test_encrypted_bundles_and_hostile_names(tmp_path, monkeypatch):
+    values = [np.ones((3, 4), np.float32)] * 2
+    write(tmp_path / "plain <b>", values)
+    monkeypatch.setenv("MODEL_FORENSICS_ENCRYPTION_KEY", base64.b64encode(bytes(range(32))).decode())
+    write(tmp_path / "sealed", values)
+    page = tmp_path / "page.html"
+    assert run("diff", tmp_path / "plain <b>", tmp_path / "sealed", "--exit-code").exit_code == 0
+    assert run("diff", tmp_path / "plain <b>", tmp_path / "sealed", "--report", page).exit_code == 0
+    assert page.read_bytes()[0] == 40  # encrypted as every report is
+    monkeypatch.delenv("MODEL_FORENSICS_ENCRYPTION_KEY")
+    refused = run("diff", tmp_path / "plain <b>", tmp_path / "sealed")
+    assert refused.exit_code == 3
+    assert "MODEL_FORENSICS_ENCRYPTION_KEY" in refused.stderr
+    assert run("diff", tmp_path / "plain <b>", tmp_path / "plain <b>", "--report", page, "--force").exit_code == 0
+    text = page.read_text()
+    assert "<b>" not in text
+    assert "plain &lt;b&gt;" in text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -37,6 +39,8 @@ from model_forensics.types import (
     VersionDifference,
     Window,
 )
+
+sys.path.insert(0, str(Path(__file__).parent))  # pages
 
 VERDICTS = get_args(Verdict)
 REFERENCE = Donor(kind="reference_model", source="models/intact", weights_digest="sha256:" + "b" * 64, same_input=True)

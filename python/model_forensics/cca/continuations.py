@@ -66,6 +66,8 @@ class Decoder:
     """Continues the prompts of one incident on one model.
 
     Attributes:
+        limit: tokens that are generated at most.
+        ends: tokens that end a generation.
         rows_run: rows that went through the model, checks included.
     """
 
@@ -84,7 +86,7 @@ class Decoder:
         self._max_rows = max_rows
         self._masked = masked
         self._memory = Memory(model.device)
-        self._ends = end_tokens(model)
+        self.ends = end_tokens(model)
         self._drafts: list[list[Tokens]] = [[] for _ in prompts]
         self._random = np.random.default_rng([seed, 7])
         self._calls = {True: 0, False: 0}  # with edits, and without
@@ -101,7 +103,7 @@ class Decoder:
 
     def is_complete(self, tokens: Tokens) -> bool:
         """Whether nothing would be generated behind these."""
-        return len(tokens) >= self.limit or (bool(tokens) and tokens[-1] in self._ends)
+        return len(tokens) >= self.limit or (bool(tokens) and tokens[-1] in self.ends)
 
     def run(self, requests: Sequence[Request], before_forward: Callable[[], None] = lambda: None) -> list[Continuation]:
         """The greedy continuation of every row.
@@ -136,7 +138,7 @@ class Decoder:
             if not np.isfinite(logits).all():
                 return Continuation(known, broken=True)
             known = (*known, int(logits.argmax()))
-            if known[-1] in self._ends:
+            if known[-1] in self.ends:
                 break
         return Continuation(known)
 
@@ -184,7 +186,7 @@ class Decoder:
                 row.result = Continuation(row.known, broken=True)
                 return
             row.known = (*row.known, token)
-            if token in self._ends or len(row.known) == self.limit:
+            if token in self.ends or len(row.known) == self.limit:
                 row.result = Continuation(row.known)
                 return
             if place < len(fed) and fed[place] != token:

@@ -9,15 +9,17 @@ import numpy.typing as npt
 import torch
 
 from model_forensics.cca.choice import Healthy
+from model_forensics.cca.continuations import Request
 from model_forensics.cca.given import GivenValues
-from model_forensics.cca.jobs import Job, own_tolerance
+from model_forensics.cca.jobs import Job, Replacement, own_tolerance
 from model_forensics.cca.plain import PlainRuns
 from model_forensics.cca.prepare import Prepared, prepare
-from model_forensics.cca.replay import predicate
+from model_forensics.cca.replay import Case, predicate
+from model_forensics.cca.sequences import Tokens
 from model_forensics.config import CausalConfig
 from model_forensics.errors import InterventionError
-from model_forensics.models import Model
-from model_forensics.types import FixedRun, FixedRuns, FixSet, Intervention, Recording, WrittenSite
+from model_forensics.models import Model, Tap
+from model_forensics.types import FixedRun, FixedRuns, FixSet, Intervention, Recording, Told, WrittenSite
 
 
 def fixed_runs(
@@ -44,13 +46,14 @@ def fixed_runs(
             raise InterventionError(
                 "the intervention acts at single positions, which other inputs need not have",
                 where=one.site,
-                cure="Export a set that acts at all positions",
+                cure="Analyze again with modules.cca.refine: false, whose sets act at all positions",
             )
     sites = [one.site for one in fix_set.interventions]
     healthy = Healthy(benign, donor_model, contrast, donor_values)
     prepared = prepare(model, incident, config=config, healthy=healthy, extra_sites=sites)
     position = predicate(incident).position
     runs = _runs(prepared, fix_set.interventions, PlainRuns(model, prepared.calls, position))
+    decoder = prepared.decoder
     return FixedRuns(
         fix_set=fix_set,
         bundle_id=incident.bundle_id,
@@ -58,17 +61,16 @@ def fixed_runs(
         runs=runs,
         position=position,
         tolerance=own_tolerance(model.dtype),
+        longest=0 if decoder is None else decoder.limit,
+        ends=() if decoder is None else tuple(decoder.ends),
     )
 
 
 def _runs(prepared: Prepared, interventions: Sequence[Intervention], plain: PlainRuns) -> tuple[FixedRun, ...]:
-    taps = {tap.name: tap for tap in prepared.taps}
     found = []
     for case in prepared.cases:
         sample = prepared.calls.recording.samples[case.sample]
-        edits = {
-            taps[one.site]: prepared.sources.replacement(taps[one.site], one, case.sample) for one in interventions
-        }
+        edits = _edits(prepared, interventions, case.sample)
         inputs = prepared.calls[sample.call].take([sample.row]).inputs
         found.append(
             FixedRun(
@@ -76,9 +78,26 @@ def _runs(prepared: Prepared, interventions: Sequence[Intervention], plain: Plai
                 inputs={name: _array(value) for name, value in inputs.items()},
                 failed=plain.run(Job(sample.call, sample.row, {})),
                 fixed=plain.run(Job(sample.call, sample.row, edits)),
+                told=_told(prepared, interventions, case),
             )
         )
     return tuple(found)
+
+
+def _edits(
+    prepared: Prepared, interventions: Sequence[Intervention], sample: int, known: Tokens | None = None
+) -> dict[Tap, Replacement]:
+    taps = {tap.name: tap for tap in prepared.taps}
+    chosen = [(taps[one.site], one) for one in interventions]
+    return {tap: prepared.sources.replacement(tap, one, sample, known) for tap, one in chosen}
+
+
+def _told(prepared: Prepared, interventions: Sequence[Intervention], case: Case) -> Told | None:
+    decoder, spoken = prepared.decoder, prepared.sources.spoken
+    if decoder is None or spoken is None or case.text is None:
+        return None
+    fixed = decoder.run_plain(Request(case.sample, lambda known: _edits(prepared, interventions, case.sample, known)))
+    return Told(decoder.prompts[case.sample], case.text.failed, fixed.tokens, spoken.donor[case.sample])
 
 
 def _written(prepared: Prepared, one: Intervention) -> WrittenSite:
@@ -95,7 +114,7 @@ def _written(prepared: Prepared, one: Intervention) -> WrittenSite:
         anywhere = sources.patch.anywhere.get(tap.name)
         constant = None if anywhere is None else _array(anywhere)[0]
         if constant is None:
-            written = [sources.replacement(tap, one, case.sample).values for case in prepared.cases]
+            written = [sources.whole(tap, one, case.sample).values for case in prepared.cases]
             rows = tuple(_array(values) for values in written)
     return WrittenSite(one, tap.module, tap.side, tap.start, tap.stop, constant, rows)
 

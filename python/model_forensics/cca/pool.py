@@ -114,10 +114,11 @@ class Sources:
         Raises:
             InterventionError: the donor has nothing for this sample.
         """
-        written = self._whole(tap, intervention, sample)
+        written = self.whole(tap, intervention, sample)
         return written if self.spoken is None else self.spoken.fitted(written, sample, known)
 
-    def _whole(self, tap: Tap, intervention: Intervention, sample: int) -> Replacement:
+    def whole(self, tap: Tap, intervention: Intervention, sample: int) -> Replacement:
+        """All that there is to write; of a text, for the prompt and what the donor generates."""
         if intervention.kind == "zero":
             return Replacement(torch.zeros(1, self.features[tap.name]), intervention.positions)
         if intervention.kind == "mean":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from model_forensics.diff.inputs import input_digests
 from model_forensics.diff.tables import Facts, comparison, flat, section
-from model_forensics.diff.values import Measured, Read, measure
-from model_forensics.types import ComparedSection, Comparison, Difference, Recording
+from model_forensics.diff.values import Measured, Read, difference, measure
+from model_forensics.types import ComparedSection, Comparison, Recording
 
 Pairs = list[tuple[int, int]]
 
@@ -30,18 +30,17 @@ def _sections(left: Recording, right: Recording) -> Iterator[ComparedSection]:
     yield section("Sites", _sites(left), _sites(right))
     yield section("Samples", _samples(left, ours), _samples(right, theirs))
     without = None if pairs else "no sample has the same input on both sides, so no values were compared"
-    outputs = measure(_output_names(left, right), left.outputs, right.outputs, pairs)
-    yield _values("Outputs", outputs, without)
+    yield _values("Outputs", measure(_output_names(left, right), _outputs(left), _outputs(right), pairs), without)
     sites = [site for site in left.sites if site in right.sites]
-    activations = measure(sites, _activations(left, sites), _activations(right, sites), pairs)
+    activations = measure(sites, _activations(left), _activations(right), pairs)
     yield _values("Activations", activations, without)
     yield section("Where and when", _circumstances(left), _circumstances(right), counts=False)
 
 
 def _values(title: str, measured: Mapping[str, Measured], note: str | None) -> ComparedSection:
-    """One row a name: the size of the left side's values, and how far the right side is from them."""
+    """One row a name whose values differ."""
     found = {name: one for name, one in measured.items() if one.samples}
-    rows = [Difference(key=name, left=one.size(), right=one.departure()) for name, one in found.items() if one.differ]
+    rows = [difference(name, one) for name, one in found.items() if one.differ]
     return ComparedSection(title=title, compared=len(found), differences=tuple(rows), note=note)
 
 
@@ -110,10 +109,12 @@ def _output_names(left: Recording, right: Recording) -> list[str]:
     return sorted(names[0] & names[1])
 
 
-def _activations(recording: Recording, sites: Sequence[str]) -> Read:
-    return lambda sample: {
-        site: recording.activation(site, sample) for site in sites if recording.has_activation(site, sample)
-    }
+def _outputs(recording: Recording) -> Read:
+    return lambda name, sample: recording.outputs(sample).get(name)
+
+
+def _activations(recording: Recording) -> Read:
+    return lambda site, sample: recording.activation(site, sample) if recording.has_activation(site, sample) else None
 
 
 def _circumstances(recording: Recording) -> Facts:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model_forensics.types import Sparse
+from model_forensics.types import Departure, Difference, Sparse
 
-Read = Callable[[int], Mapping[str, npt.NDArray[Any] | Sparse]]
-"""From the number of a sample to its arrays by name."""
+Read = Callable[[str, int], npt.NDArray[Any] | Sparse | None]
+"""From a name and the number of a sample to its array; None where the sample has none."""
 
 
 @dataclass
@@ -34,29 +34,39 @@ class Measured:
     count: int = 0
     largest: float = 0.0
 
-    def size(self) -> str:
-        """The left side: the root mean square of its values."""
-        return f"rms {math.sqrt(self.squares / max(1, self.count)):.3g}"
+    def departure(self) -> Departure:
+        """In numbers."""
+        some = self.count > 0
+        return Departure(
+            samples=self.samples,
+            differ=self.differ,
+            unlike=self.unlike,
+            rms=math.sqrt(self.squares / self.count) if some else None,
+            rms_difference=math.sqrt(self.squared_difference / self.count) if some else None,
+            largest_difference=self.largest if some else None,
+        )
 
-    def departure(self) -> str:
-        """The right side's distance, in words."""
-        parts = [f"{self.differ} of {self.samples} samples differ"]
-        if self.count:
-            rms = math.sqrt(self.squared_difference / self.count)
-            parts.append(f"rms {rms:.3g}, largest {self.largest:.3g}")
-        if self.unlike:
-            parts.append(f"{self.unlike} with other shapes, or NaN or Inf on one side")
-        return "; ".join(parts)
+
+def difference(name: str, measured: Measured) -> Difference:
+    """One row: the size of the left side's values, and how far the right side is from them."""
+    found = measured.departure()
+    parts = [f"{found.differ} of {found.samples} samples differ"]
+    if found.rms_difference is not None:
+        parts.append(f"rms {found.rms_difference:.3g}, largest {found.largest_difference:.3g}")
+    if found.unlike:
+        parts.append(f"{found.unlike} with other shapes, or NaN or Inf on one side")
+    size = None if found.rms is None else f"rms {found.rms:.3g}"
+    return Difference(key=name, left=size, right="; ".join(parts), departure=found)
 
 
 def measure(names: Sequence[str], left: Read, right: Read, pairs: Sequence[tuple[int, int]]) -> dict[str, Measured]:
-    """Every name that both samples of a pair hold, over all pairs; one pair is in memory at a time."""
+    """Every name that both samples of a pair hold, over all pairs; one array of each side is in memory at a time."""
     found = {name: Measured() for name in names}
-    for ours, theirs in pairs:
-        a, b = left(ours), right(theirs)
-        for name in names:
-            if name in a and name in b:
-                _add(found[name], _dense(a[name]), _dense(b[name]))
+    for name in names:  # one file after the other
+        for ours, theirs in pairs:
+            a, b = left(name, ours), right(name, theirs)
+            if a is not None and b is not None:
+                _add(found[name], _dense(a), _dense(b))
     return found
 
 

@@ -18,7 +18,8 @@ import torch
 from model_forensics.errors import InterventionError, ModelError, UsageError
 from model_forensics.export import hook_check
 from model_forensics.export.hook_text import HookText, compose
-from model_forensics.files import KEY_VARIABLE, OLD_KEY_VARIABLE, atomic_write
+from model_forensics.export.memory import off_the_gpu
+from model_forensics.files import KEY_VARIABLE, OLD_KEY_VARIABLE, atomic_write, storage_errors
 from model_forensics.models import Model
 from model_forensics.types import FixedRuns
 
@@ -75,12 +76,15 @@ def _tried(path: Path, made: HookText, runs: FixedRuns, models: Sequence[Model])
     """The hook, run where Model Forensics cannot be imported. What was recorded goes there through a pipe: no disk."""
     with tempfile.TemporaryDirectory(prefix="model-forensics-") as folder:
         hook = Path(folder, path.name)
-        hook.write_text(made.text, encoding="utf-8")
-        if made.beside is not None:
-            hook.with_suffix(".bin").write_bytes(made.beside)
+        with storage_errors(folder):
+            hook.write_text(made.text, encoding="utf-8")
+            if made.beside is not None:
+                hook.with_suffix(".bin").write_bytes(made.beside)
         arrays = io.BytesIO()
         np.savez(arrays, **_arrays(runs))
-        answer = _asked(json.dumps(_request(hook, runs, models)).encode() + b"\n" + arrays.getvalue())
+        asked = json.dumps(_request(hook, runs, models)).encode() + b"\n" + arrays.getvalue()
+        with off_the_gpu(*models):
+            answer = _asked(asked)
     if "refused" in answer:
         raise _refusal(f"the exported hook does not run: {answer['refused']}")
     for name, what in (("error", "with the hook"), ("removed_error", "after the hook is removed")):
@@ -88,6 +92,9 @@ def _tried(path: Path, made: HookText, runs: FixedRuns, models: Sequence[Model])
         if found is None or found > runs.tolerance:
             size = "NaN or Inf" if found is None else f"{found:.3g} of the largest logit"
             raise _refusal(f"outputs {what} depart by {size} (limit {runs.tolerance:.3g})")
+    if answer["said_otherwise"]:
+        told = f"{answer['said_otherwise']} of {len(runs.runs)} samples are continued otherwise than with the fix set"
+        raise _refusal(told)
     return float(answer["error"])
 
 
@@ -110,6 +117,19 @@ def _request(hook: Path, runs: FixedRuns, models: Sequence[Model]) -> dict[str, 
         "samples": len(runs.runs),
         "inputs": [list(run.inputs) for run in runs.runs],
         "position": runs.position,
+        **_speech(runs),
+    }
+
+
+def _speech(runs: FixedRuns) -> dict[str, Any]:
+    """What is generated behind which prompts with the set on; nothing where the failure is no text."""
+    told = [run.told for run in runs.runs if run.told is not None]
+    return {
+        "prompts": [one.prompt for one in told],
+        "said": [one.fixed for one in told],
+        "masked": "attention_mask" in runs.runs[0].inputs,
+        "longest": runs.longest,
+        "ends": runs.ends,
     }
 
 

@@ -35,13 +35,15 @@ def main(request: dict[str, Any], arrays: Any) -> dict[str, Any]:
     try:
         with fix.apply(*models):
             found = [_logits(models[0], arrays, number, request) for number in range(request["samples"])]
+            said = [_said(models[0], prompt, request) for prompt in request["prompts"]]
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
         return {"refused": f"{type(error).__name__}: {error}"}
     # Nothing may be left behind: without the hook the model must fail as it did.
     after = [_logits(models[0], arrays, number, request) for number in range(request["samples"])]
     fixed = [arrays[f"{number}/fixed"] for number in range(request["samples"])]
     failed = [arrays[f"{number}/failed"] for number in range(request["samples"])]
-    return {"error": _largest(found, fixed), "removed_error": _largest(after, failed)}
+    other = sum(tokens != expected for tokens, expected in zip(said, request["said"], strict=True))
+    return {"error": _largest(found, fixed), "removed_error": _largest(after, failed), "said_otherwise": other}
 
 
 def _load(spec: dict[str, Any], device: str) -> torch.nn.Module:
@@ -77,6 +79,21 @@ def _logits(model: torch.nn.Module, arrays: Any, number: int, request: dict[str,
         row = value[0] if mask is None else value[0][mask[0].bool()]
         value = row[request["position"]][None]
     return value[0].double().cpu().numpy()
+
+
+def _said(model: torch.nn.Module, prompt: list[int], request: dict[str, Any]) -> list[int]:
+    """What the model generates behind a prompt: the likeliest token at each step, whole inputs."""
+    said: list[int] = []
+    while len(said) < request["longest"] and not (said and said[-1] in request["ends"]):
+        ids = torch.tensor([prompt + said], device=request["device"])
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)} if request["masked"] else {"input_ids": ids}
+        with torch.no_grad():
+            output: Any = model(**inputs)
+        logits = (output["logits"] if hasattr(output, "keys") else output)[0, -1]
+        if not logits.isfinite().all():
+            break
+        said.append(int(logits.argmax()))
+    return said
 
 
 def _largest(found: list[Any], expected: list[Any]) -> float | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_forensics.errors import InterventionError
-from model_forensics.types import FixedRuns, WrittenSite
+from model_forensics.types import FixedRun, FixedRuns, WrittenSite
 
 INLINE_BYTES = 16 << 10
 """Values up to this size are written into the Python file itself, larger ones into a file beside it."""
@@ -66,15 +66,16 @@ def compose(
     if per_input and live:
         constants.append(f'DONOR_DIGEST = "{donor_digest}"')
     elif per_input:
-        constants.append(_inputs(runs))
+        constants.append(_inputs(runs, per_input))
     data, beside = _data(bytes(values.content), beside_name)
-    kind = "constant" if not per_input else "donor" if live else "recorded"
     folder = files("model_forensics.export")
-    code = [folder.joinpath(f"hook_{name}.txt").read_text(encoding="utf-8") for name in ("base", kind)]
+    code = [
+        folder.joinpath(f"hook_{name}.txt").read_text(encoding="utf-8") for name in _code(runs, per_input, live=live)
+    ]
     parts = [_docstring(about), _imports(beside is not None), *constants, data, "".join(code).rstrip()]
     body = "\n".join(part for part in parts[:-1] if part)
     listed = "EDITS = (\n" + "".join(f"    {edit},\n" for edit in edits) + ")"
-    return HookText(f"{body}\n\n\n{parts[-1]}\n\n\n{listed}\n", beside, kind == "donor")
+    return HookText(f"{body}\n\n\n{parts[-1]}\n\n\n{listed}\n", beside, bool(per_input) and live)
 
 
 def _edit(site: WrittenSite, runs: FixedRuns, values: Values, *, live: bool) -> str:
@@ -88,13 +89,6 @@ def _edit(site: WrittenSite, runs: FixedRuns, values: Values, *, live: bool) -> 
     }
     if site.constant is None and not live:
         assert site.rows is not None, "what is not constant was recorded for every sample"
-        for run, rows in zip(runs.runs, site.rows, strict=True):
-            if len(rows) != len(_tokens(run.inputs, site.intervention.site)):
-                raise InterventionError(
-                    f"the donor's values for sample {run.sample_id} are not one row for each of its tokens",
-                    where=site.intervention.site,
-                    cure="Give the reference model with --donor-model, and the hook asks it",
-                )
         items["recorded"] = "[" + ", ".join(values.add(rows) for rows in site.rows) + "]"
     return "{" + ", ".join(f'"{name}": {value}' for name, value in items.items()) + "}"
 
@@ -108,22 +102,55 @@ def _from_reference(site: WrittenSite) -> bool:
     return site.intervention.donor is not None and site.intervention.donor.kind == "reference_model"
 
 
-def _inputs(runs: FixedRuns) -> str:
-    per_input = next(site.intervention.site for site in runs.sites if site.constant is None)
-    listed = "".join(f"    {tuple(_tokens(run.inputs, per_input))!r},\n" for run in runs.runs)
-    return f"INPUTS = (  # the recorded inputs, as token ids without padding\n{listed})"
+def _code(runs: FixedRuns, per_input: Sequence[WrittenSite], *, live: bool) -> tuple[str, ...]:
+    """The pieces of code that these edits need."""
+    if not per_input:
+        return ("base", "constant")
+    if live:
+        return ("base", "cache", "donor")
+    return ("base", "cache", "recorded", "exact" if runs.runs[0].told is None else "prompts")
 
 
-def _tokens(inputs: Any, where: str) -> list[int]:
-    if "input_ids" not in inputs:
+def _inputs(runs: FixedRuns, per_input: Sequence[WrittenSite]) -> str:
+    known = [_known(run, number, per_input) for number, run in enumerate(runs.runs)]
+    if runs.runs[0].told is None:
+        what, entries = "as token ids without padding", [repr(tokens) for tokens in known]
+    else:
+        what = "as token ids: (prompt and what the donor generated behind it, number of tokens of the prompt)"
+        prompts = [len(run.told.prompt) for run in runs.runs if run.told is not None]
+        entries = [repr(entry) for entry in zip(known, prompts, strict=True)]
+    return f"INPUTS = (  # the recorded inputs, {what}\n" + "".join(f"    {entry},\n" for entry in entries) + ")"
+
+
+def _known(run: FixedRun, number: int, per_input: Sequence[WrittenSite]) -> tuple[int, ...]:
+    """The tokens that the donor's rows belong to, at every site."""
+    where = ", ".join(site.intervention.site for site in per_input)
+    rows = [len(site.rows[number]) for site in per_input if site.rows is not None]
+    if run.told is not None:
+        tokens = (run.told.prompt + run.told.donor)[: min(rows)]
+        fits = len(tokens) >= len(run.told.prompt)
+    else:
+        tokens = _own_tokens(run, where)
+        fits = set(rows) == {len(tokens)}
+    if not fits:
+        raise InterventionError(
+            f"the donor's values for sample {run.sample_id} are not one row for each of its tokens",
+            where=where,
+            cure="Give the reference model with --donor-model, and the hook asks it",
+        )
+    return tokens
+
+
+def _own_tokens(run: FixedRun, where: str) -> tuple[int, ...]:
+    if "input_ids" not in run.inputs:
         raise InterventionError(
             "the patch writes what a donor computed on each input, and the inputs are no tokens to know them by",
             where=where,
             cure="Give the reference model with --donor-model, or export a set of zero and mean interventions",
         )
-    ids = np.asarray(inputs["input_ids"])[0]
-    mask = inputs.get("attention_mask")
-    return [int(token) for token in (ids if mask is None else ids[np.asarray(mask)[0] != 0])]
+    ids = np.asarray(run.inputs["input_ids"])[0]
+    mask = run.inputs.get("attention_mask")
+    return tuple(int(token) for token in (ids if mask is None else ids[np.asarray(mask)[0] != 0]))
 
 
 def _data(content: bytes, beside_name: str) -> tuple[str, bytes | None]:

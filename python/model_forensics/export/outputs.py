@@ -19,6 +19,13 @@ def departure(model: Model, runs: FixedRuns) -> float:
     return max(relative_error(_logits(model, run.inputs, runs.position), run.fixed) for run in runs.runs)
 
 
+def said_otherwise(model: Model, runs: FixedRuns) -> int:
+    """How many prompts of a text failure the model continues otherwise than with the fix set."""
+    masked = "attention_mask" in runs.runs[0].inputs
+    told = [run.told for run in runs.runs if run.told is not None]
+    return sum(_said(model, one.prompt, runs, masked=masked) != one.fixed for one in told)
+
+
 def relative_error(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
     """Largest |left − right| ÷ largest |right|; infinite where the shapes differ or only one of them is finite."""
     finite = np.isfinite(right)
@@ -35,3 +42,16 @@ def _logits(model: Model, inputs: Mapping[str, npt.NDArray[Any]], position: int)
     mask = model_rows.real_token_mask(tensors)
     scored = model_rows.scored_logits(model.forward(tensors), mask, position)
     return np.asarray(scored[0].to(torch.float64).cpu().numpy())
+
+
+def _said(model: Model, prompt: tuple[int, ...], runs: FixedRuns, *, masked: bool) -> tuple[int, ...]:
+    """What the model generates behind a prompt: the likeliest token at each step."""
+    said: tuple[int, ...] = ()
+    while len(said) < runs.longest and not (said and said[-1] in runs.ends):
+        ids = torch.tensor([prompt + said])
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)} if masked else {"input_ids": ids}
+        logits = model.forward(inputs)[0, -1]
+        if not bool(logits.isfinite().all()):
+            break
+        said = (*said, int(logits.argmax()))
+    return said

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 from torch import Tensor
 
-from model_forensics.errors import InterventionError, UsageError
-from model_forensics.export.outputs import departure
+from model_forensics.errors import InterventionError, StorageError, UsageError
+from model_forensics.export.memory import off_the_gpu
+from model_forensics.export.outputs import departure, said_otherwise
 from model_forensics.export.weight_edits import copied_weights, edited_weights
 from model_forensics.files import atomic_directory, dump_json
 from model_forensics.models import Model, load_model
@@ -89,11 +91,12 @@ def write_weights(
         StorageError: the directory cannot be written.
     """
     check_weights_target(directory, overwrite=overwrite)
-    changes = _found(runs, model, donor)
-    with _changed(model, changes), atomic_directory(directory, overwrite=overwrite) as place:
-        again = _saved(model, place)
+    changes, device = _found(runs, model, donor), str(model.device)
+    with _changed(model, changes), atomic_directory(directory, overwrite=overwrite) as place, off_the_gpu(model, donor):
+        again = _saved(model, place, device)
         error = departure(again, runs)
         _require(error, runs, "the edited model, loaded again,")
+        _require_speech(again, runs)
         digest, tensors = again.reference.weights_digest, again.reference.tensor_digests
         assert digest is not None
         same = donor is not None and tensors == donor.reference.tensor_digests
@@ -136,37 +139,52 @@ def _changed(model: Model, changes: Mapping[str, Tensor]) -> Iterator[None]:
     state = model.module.state_dict()
     before = {name: state[name].clone() for name in changes}
     try:
-        with torch.no_grad():
-            for name, value in changes.items():
-                state[name].copy_(value)
+        _copy(changes, model)
         yield
     finally:
-        with torch.no_grad():
-            for name, value in before.items():
-                state[name].copy_(value)
+        _copy(before, model)
 
 
-def _saved(model: Model, place: Path) -> Model:
+def _copy(values: Mapping[str, Tensor], model: Model) -> None:
+    state = model.module.state_dict()
+    with torch.no_grad():
+        for name, value in values.items():
+            state[name].copy_(value)
+
+
+def _saved(model: Model, place: Path, device: str) -> Model:
     """Write the model, as `save_pretrained` does where it can, and load what was written."""
     save: Any = getattr(model.module, "save_pretrained", None)
     if save is not None and model.factory is None:
-        with without_progress_bar(importlib.import_module("transformers")):
-            save(place, safe_serialization=True)
+        with without_progress_bar(importlib.import_module("transformers")), _written_by_safetensors(place):
+            save(place)
         keep: Any = getattr(model.tokenizer, "save_pretrained", None)
         if keep is not None:
             keep(place)
-        return load_model(place, device=str(model.device), local_files_only=True)
+        return load_model(place, device=device, local_files_only=True)
     if model.factory is None:
         raise InterventionError(
             "the model is a module in memory that does not know how to save itself",
             cure="Give the model's directory, or a model factory",
         )
     file = place / "model.safetensors"
-    save_weights(model.module, str(file))
-    again = load_model(model.source, factory=model.factory, device=str(model.device))
+    with _written_by_safetensors(place):
+        save_weights(model.module, str(file))
+    again = load_model(model.source, factory=model.factory, device=device)
     load_weights(again.module, str(file))
     again.forget_digests()
     return again
+
+
+@contextmanager
+def _written_by_safetensors(place: Path) -> Iterator[None]:
+    """Its errors are of a class of their own, also where the disk is full."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise StorageError(
+            f"the weights cannot be written: {error}", where=place, cure="Free some space, or choose another directory"
+        ) from error
 
 
 def _require(error: float, runs: FixedRuns, what: str) -> None:
@@ -174,5 +192,15 @@ def _require(error: float, runs: FixedRuns, what: str) -> None:
         raise InterventionError(
             f"no weights are written: outputs of {what} depart by {error:.3g} of the largest logit"
             f" (limit {runs.tolerance:.3g})",
+            cure="Use --export-hook, which changes no weights",
+        )
+
+
+def _require_speech(again: Model, runs: FixedRuns) -> None:
+    otherwise = said_otherwise(again, runs)
+    if otherwise:
+        raise InterventionError(
+            f"no weights are written: the edited model continues {otherwise} of {len(runs.runs)} samples otherwise than"
+            " the fix set",
             cure="Use --export-hook, which changes no weights",
         )

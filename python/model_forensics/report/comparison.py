@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model_forensics.report.markup import Column, Markup, element, join, table
-from model_forensics.report.numbers import clean, number, plural
+from model_forensics.report.numbers import clean, number
 from model_forensics.report.page import render_page
 from model_forensics.types import ComparedSection, Comparison, Scalar
 
@@ -41,12 +41,12 @@ def _headline(comparison: Comparison) -> str:
 
 
 def _summary(one: ComparedSection) -> str:
-    if one.note is not None and not one.compared:
-        return one.note
+    note = None if one.note is None else clean(one.note)
+    if note is not None and not one.compared:
+        return note
     count = len(one.differences)
-    told = f"{count:,} of {one.compared:,} differ" if count else f"same ({plural(one.compared, 'entry')})"
-    told = told.replace("entrys", "entries")
-    return told if one.note is None else f"{told}; {one.note}"
+    told = f"{count:,} of {one.compared:,} differ" if count else f"same ({one.compared:,} compared)"
+    return told if note is None else f"{told}; {note}"
 
 
 def _block(one: ComparedSection) -> str:
@@ -66,10 +66,13 @@ def _section(place: int, one: ComparedSection) -> Markup:
     return element(
         "section",
         element("h2", one.title),
-        element("p", _summary(one)),
-        table([Column(""), Column("A"), Column("B")], rows, name=f"part-{place}", caption=one.title) if rows else None,
+        _table(place, rows, _summary(one)) if rows else element("p", _summary(one)),
         element("p", f"{left_out:,} more are in the JSON.") if left_out else None,
     )
+
+
+def _table(place: int, rows: list[tuple[str, str, str]], caption: str) -> Markup:
+    return table([Column("what"), Column("A"), Column("B")], rows, name=f"part-{place}", caption=caption)
 
 
 def _value(value: Scalar) -> str:

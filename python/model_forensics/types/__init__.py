@@ -41,12 +41,14 @@ from model_forensics.types.causal import (
 from model_forensics.types.comparison import (
     ComparedSection,
     Comparison,
+    Departure,
     Difference,
     Scalar,
 )
 from model_forensics.types.deployment import (
     FixedRun,
     FixedRuns,
+    Told,
     WrittenSite,
 )
 from model_forensics.types.forensics import (
@@ -92,6 +94,7 @@ __all__ = [
     "ComparedSection",
     "Comparison",
     "CopyCheck",
+    "Departure",
     "Difference",
     "Donor",
     "DonorKind",
@@ -132,6 +135,7 @@ __all__ = [
     "SiteKind",
     "SiteMetrics",
     "Sparse",
+    "Told",
     "TriageEntry",
     "TriageGroup",
     "Validation",

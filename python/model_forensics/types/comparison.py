@@ -9,12 +9,30 @@ from model_forensics.types.base import Frozen
 Scalar = str | int | float | bool | None
 
 
+class Departure(Frozen):
+    """How far the right side's values are from the left side's, over samples with the same input.
+
+    The root mean squares are over entries that are finite on both sides, and null where there are none.
+    """
+
+    samples: int
+    differ: int  # samples with other values; of these, `unlike` have another shape, or NaN and Inf elsewhere
+    unlike: int
+    rms: float | None  # of the left side's values
+    rms_difference: float | None
+    largest_difference: float | None
+
+
 class Difference(Frozen):
-    """One thing that is not the same on both sides; null where a side does not have it."""
+    """One thing that is not the same on both sides; null where a side does not have it.
+
+    Of values, `left` and `right` say in words what `departure` holds in numbers.
+    """
 
     key: str
     left: Scalar
     right: Scalar
+    departure: Departure | None = None
 
 
 class ComparedSection(Frozen):

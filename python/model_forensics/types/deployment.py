@@ -23,7 +23,8 @@ class WrittenSite:
         module: path of the module whose tensor is replaced, and whether it is what enters or what leaves it.
         start, stop: slice of the tensor's last dimension; None for all of it.
         constant: [features], written at every token of whatever input; None where it depends on the input.
-        rows: where it does, per sample of `FixedRuns`: [tokens, features], padding removed.
+        rows: where it does, per sample of `FixedRuns`: [tokens, features], padding removed. Of a text they belong to
+            the prompt and the first tokens of `Told.donor`.
     """
 
     intervention: Intervention
@@ -36,18 +37,37 @@ class WrittenSite:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a model says behind one prompt, greedily; of failures of kind `text`.
+
+    Attributes:
+        prompt: its tokens.
+        failed, fixed: generated tokens without and with the set, an end token included.
+        donor: generated tokens of the donor; () where it ran on the prompt alone, or none did.
+    """
+
+    prompt: tuple[int, ...]
+    failed: tuple[int, ...]
+    fixed: tuple[int, ...]
+    donor: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class FixedRun:
     """One failing sample, run alone with the fix set applied by plain hooks.
 
     Attributes:
-        inputs: the model's keyword inputs, a batch of one row, padded as recorded.
+        inputs: the model's keyword inputs, a batch of one row, padded as recorded; of a text the prompt, and what the
+            failed and the donor's continuation begin with alike.
         failed, fixed: [classes] float64 at the scored position, without and with the set.
+        told: None unless the failure is a text.
     """
 
     sample_id: str
     inputs: Mapping[str, npt.NDArray[Any]]
     failed: npt.NDArray[np.float64]
     fixed: npt.NDArray[np.float64]
+    told: Told | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,7 @@ class FixedRuns:
     Attributes:
         position: which of a sample's own tokens is scored, from the end where negative.
         tolerance: largest |difference| ÷ largest |logit| at which two runs count as equal.
+        longest, ends: of a text: most tokens that are generated, and those that end it.
     """
 
     fix_set: FixSet
@@ -65,3 +86,5 @@ class FixedRuns:
     runs: tuple[FixedRun, ...]
     position: int
     tolerance: float
+    longest: int = 0
+    ends: tuple[int, ...] = ()
