@@ -22,7 +22,7 @@ EVERYTHING = {"ops", "models", "bundle", "record", "cf", "cca", "export", "diff"
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "failure": {"errors"},
-    "files": {"errors"},
+    "files": {"errors", "processes"},
     "types": {"errors", "failure"},
     "config": {"errors", "files"},
     "spans": set(),
@@ -45,6 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "demo": {*LEAVES, *EVERYTHING, *WIRING},
     "cli": {*LEAVES, *EVERYTHING, *WIRING, "demo"},
     "": {*EVERYTHING, *WIRING, *LEAVES},  # the package's `__init__`: public names, loaded on first use
+    "__main__": {"cli"},
     "_core": set(),
 }
 NATIVE = {"_core", "_core_cuda", "kernels"}

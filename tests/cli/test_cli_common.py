@@ -320,3 +320,9 @@ def test_a_demo_replaces_what_is_about_its_incident_and_nothing_else(run, data, 
         assert refused.exit_code == 2
         assert "--force" in refused.stderr
         assert results.read_text() == content
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "model_forensics", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "version" in done.stdout

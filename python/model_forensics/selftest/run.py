@@ -108,7 +108,7 @@ def _backend(backend: str, states: dict[str, dict[str, str]]) -> Outcome:
         cure = "Do not trust results of this machine; install the package again, and report this if it stays"
         return Outcome("broken", "; ".join(wrong), cure)
     assert CASES.keys() == states.keys(), "every operation has a case"
-    return Outcome("ok", f"{len(serving)} of {len(states)} operations equal the reference bit for bit")
+    return Outcome("ok", f"all of its {len(serving)} operations equal the reference bit for bit")
 
 
 def _places(config: Config) -> list[tuple[str, Path]]:
