@@ -80,6 +80,7 @@ def command(
     """
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
     from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
+    from model_forensics.types import printable  # noqa: PLC0415
 
     if forensics_only:
         donors = {"--contrast": contrast, "--donor-values": donor_values, "--donor-sample": donor_sample}
@@ -136,6 +137,7 @@ def command(
     else:
         click.echo(report.render_text(result))
         click.echo(f"\nResults: {result.export_path}")
-        click.echo(f"Report:  {report_path or Path(str(result.export_path)).with_suffix('.html')}")
+        page = report_path or Path(str(result.export_path)).with_suffix(".html")
+        click.echo(f"Report:  {printable(str(page))}")
     if exit_code and result.verdict in FOUND:
         sys.exit(exits.NOT_HELD)
