@@ -142,10 +142,12 @@ def command(
 def show(result: AnalysisResult, page: Path | None, output_format: str) -> None:
     """Print a result that was written; `page` is None for beside the JSON."""
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.types import printable  # noqa: PLC0415
 
     if output_format == "json":
         click.echo(result.model_dump_json(indent=2))
         return
     click.echo(report.render_text(result))
     click.echo(f"\nResults: {result.export_path}")
-    click.echo(f"Report:  {page or Path(str(result.export_path)).with_suffix('.html')}")
+    page = page or Path(str(result.export_path)).with_suffix(".html")
+    click.echo(f"Report:  {printable(str(page))}")

@@ -100,14 +100,14 @@ def _print_csv(listed: list[dict[str, object]]) -> None:
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it: ids and paths come from strangers.
     """
-    from model_forensics.types import TriageEntry  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.types import TriageEntry, printable  # noqa: PLC0415  (keeps --help fast)
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(TriageEntry.model_fields), lineterminator="\n")
     writer.writeheader()
     for entry in listed:
         writer.writerow({name: _harmless(value) for name, value in entry.items()})
-    click.echo(text.getvalue(), nl=False)
+    click.echo(printable(text.getvalue()), nl=False)
 
 
 def _harmless(value: object) -> object:
@@ -125,7 +125,7 @@ def _print_groups(groups: list[TriageGroup]) -> None:
             f"{group.count:,}",
             "–".join(dict.fromkeys(scores)) or "–",
             group.signature or "–",
-            Path(group.representative).name,
+            _name(group.representative),
         )
     _print(table)
 
@@ -137,7 +137,7 @@ def _print_table(entries: list[TriageEntry]) -> None:
     for number, entry in enumerate(entries, 1):
         table.add_row(
             str(number),
-            Path(entry.path).name,
+            _name(entry.path),
             _shown(entry.anomaly_score, ".2f"),
             _shown(entry.p_value, ".2g"),
             _shown(entry.anomalous_sites, "d"),
@@ -154,6 +154,12 @@ def _print(table: Table) -> None:
 
     console = Console()
     console.print(table) if console.is_terminal else Console(width=160).print(table)
+
+
+def _name(path: str) -> str:
+    from model_forensics.types import printable  # noqa: PLC0415  (keeps --help fast)
+
+    return printable(Path(path).name)
 
 
 def _shown(value: float | None, form: str) -> str:

@@ -37,6 +37,8 @@ FITTING: Final = ("baseline_samples", "compression_methods", "entropy_window")
 """Keys of `modules.cf` that a baseline depends on."""
 JUDGING: Final = ("anomaly_threshold", "compression_methods", "entropy_window")
 """Keys of `modules.cf` that forensics against a baseline depends on."""
+STEERING: Final = ("BLIS_", "GOTO_", "MKL_", "NPY_", "NUMBA_", "OMP_", "OPENBLAS_")
+"""How variables begin that say on how many threads, and with which instructions, libraries compute."""
 
 
 class Kept:
@@ -104,16 +106,15 @@ def _key(kind: str, **parts: Any) -> str:
 
 @cache
 def _maker() -> dict[str, Any]:
-    """What computes: results may differ in their last bits between versions, processors and thread counts of a BLAS."""
+    """What computes: results may differ in their last bits between versions, processors and settings of libraries."""
     names = ("model-forensics", "numpy", "scipy", "numba")
     return {
         "code": _code_digest(Path(model_forensics.__file__).parent),
         "versions": {name: version(name) for name in names},
         "python": platform.python_version(),
+        "libc": platform.libc_ver(),  # logarithms of the compiled core
         "machine": [platform.machine(), _processor()],
-        "threads": {
-            name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        },
+        "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(STEERING)},
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "backend": ops.select("predictive_bits", np.empty(0, np.float32)).backend,
         "core": _core_digest(),

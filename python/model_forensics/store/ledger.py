@@ -163,7 +163,7 @@ class Ledger:
             if not _version(database):
                 _create(database)
             if row.verdict is not None:
-                _withdraw_refusal(database, row.run)
+                _withdraw_refusal(database, str(values["run"]))
             entered = database.execute(
                 f"INSERT INTO analyses ({names}) VALUES ({places}) ON CONFLICT (run) DO NOTHING", tuple(values.values())
             )
