@@ -6,12 +6,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_forensics.config import Config
+from model_forensics.config import CausalConfig, Config, ModulesConfig
 from model_forensics.demo import data_directory
 from model_forensics.pipeline import RCAPipeline
 
 EXPECTED = ("cause_found", "patch L2.mlp")
 """Verdict and cause of the shipped incident: what was damaged when it was made."""
+_SHORT = CausalConfig(intervention_types=("patch",), max_fix_set_size=1, max_alternatives=0, refine=False)
+"""One component is damaged, so that single patches find it; what else could be done takes longer and shows no more."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ def analyse_demo(config: Config) -> Found:
                 "baseline_dir": None,
                 "audit_log": None,
                 "cache": config.cache.model_copy(update={"enabled": False}),
-                "modules": Config().modules,
+                "modules": ModulesConfig(cca=_SHORT),
+                "timeout_minutes": Config().timeout_minutes,
                 "seed": 0,
             }
         )
