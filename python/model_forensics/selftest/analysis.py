@@ -61,7 +61,7 @@ def analyse_demo(config: Config) -> Found:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """So small a model gains nothing by more, and where other programs want the processors they wait for one another."""
+    """So small a model gains nothing by more, and threads wait for one another where others want the processors."""
     import torch  # noqa: PLC0415  (loads late)
 
     threads = torch.get_num_threads()
