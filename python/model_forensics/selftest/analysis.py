@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_forensics.bundle import BundleWriter, load_bundle
-from model_forensics.config import CausalConfig, Config, ModulesConfig
+from model_forensics.config import CausalConfig, Config, ForensicsConfig, ModulesConfig
 from model_forensics.demo import data_directory
 from model_forensics.pipeline import RCAPipeline
 from model_forensics.types import Recording
@@ -18,6 +18,7 @@ EXPECTED = ("cause_found", "patch L2.mlp")
 """Verdict and cause of the shipped incident: what was damaged when it was made."""
 _SHORT = CausalConfig(intervention_types=("patch",), max_fix_set_size=1, max_alternatives=0, refine=False)
 """One component is damaged, so that single patches find it; what else could be done takes longer and shows no more."""
+_FEW = ForensicsConfig(baseline_samples=20)
 _SAMPLES = 8
 
 
@@ -32,7 +33,7 @@ class Found:
 def analyse_demo(config: Config) -> Found:
     """Writes a few samples of the shipped incident, analyses them on the configured device and validates the fix.
 
-    Nothing is written outside a temporary directory: no ledger, no cache, no audit log.
+    Nothing is written outside a temporary directory: no ledger, no audit log, a cache of its own.
     """
     with tempfile.TemporaryDirectory(prefix="model-forensics-") as folder, data_directory() as data, _one_thread():
         incident, output = Path(folder, "incident"), Path(folder, "results.json")
@@ -43,8 +44,8 @@ def analyse_demo(config: Config) -> Found:
                 "bundle_dir": data,
                 "baseline_dir": None,
                 "audit_log": None,
-                "cache": config.cache.model_copy(update={"enabled": False}),
-                "modules": ModulesConfig(cca=_SHORT),
+                "cache": config.cache.model_copy(update={"enabled": True, "directory": Path(folder, "cache")}),
+                "modules": ModulesConfig(cf=_FEW, cca=_SHORT),
                 "timeout_minutes": Config().timeout_minutes,
                 "seed": 0,
             }
