@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ from model_forensics.cca import fixed_runs
 from model_forensics.config import CausalConfig
 from model_forensics.export.hook_text import compose
 from model_forensics.failure import Failure
-from model_forensics.models import Model
+from model_forensics.models import Model, load_model
 from model_forensics.types import Donor, FixedRuns, FixSet, Interval, Intervention, Recording
 
 VOCABULARY = 48
@@ -117,6 +117,51 @@ def recorded(family: str, home: Path) -> Case:
     return Case(
         intact, broken, load_bundle(home / "incident"), load_bundle(home / "benign"), ids, inputs["attention_mask"]
     )
+
+
+class Numbers:
+    """Says every token as its number."""
+
+    def decode(self, tokens: Sequence[int], *, skip_special_tokens: bool) -> str:
+        assert skip_special_tokens
+        return " ".join(map(str, tokens))
+
+    def get_vocab(self) -> dict[str, int]:
+        return {str(number): number for number in range(VOCABULARY)}
+
+
+def words(case: Case, home: Path) -> Case:
+    """The case as a failure of kind `text`: what is wrong is what the damaged model generates."""
+    intact, broken = (Model.wrap(model.module, tokenizer=Numbers()) for model in (case.intact, case.broken))
+    wrong = [" ".join(map(str, row.tolist())) for row in generated(case, use_cache=True)[:, case.ids.shape[1] :]]
+    groups = [f"prompt-{row}" for row in range(len(wrong))]
+    failure = Failure.text("^(" + "|".join(wrong) + ")$", max_new_tokens=6)
+    with Recorder(broken, sites="all").incident(home / "incident", failure=failure) as incident:
+        incident.generate(**case.padded(), max_new_tokens=6, groups=groups)
+    with Recorder(intact, sites="all").benign(home / "benign") as benign:
+        benign.generate(**case.padded(), max_new_tokens=6, groups=groups)
+    recordings = [load_bundle(home / name) for name in ("incident", "benign")]
+    return Case(intact, broken, *recordings, case.ids, case.mask)
+
+
+def nan_case(case: Case, home: Path) -> Case:
+    """The case as a failure of kind `nonfinite`: one MLP of the model, saved in a directory, computes NaN."""
+    module = copy.deepcopy(case.intact.module)
+    with torch.no_grad():
+        module.model.layers[1].mlp.down_proj.weight[3] = torch.nan  # type: ignore[union-attr,index]
+    module.save_pretrained(home / "model")  # type: ignore[operator]
+    broken = load_model(home / "model", device="cpu")
+    with Recorder(broken, sites="all").incident(home / "incident", failure=Failure.nonfinite()) as incident:
+        incident.run(**case.padded(), groups=[f"prompt-{row}" for row in range(len(case.ids))])
+    return replace(case, broken=broken, incident=load_bundle(home / "incident"))
+
+
+def generated(case: Case, *, use_cache: bool, max_new_tokens: int = 6) -> torch.Tensor:
+    """What the damaged model generates, prompts included."""
+    tokens: torch.Tensor = case.broken.module.generate(  # type: ignore[operator]
+        **case.padded(), max_new_tokens=max_new_tokens, do_sample=False, use_cache=use_cache, pad_token_id=0
+    )
+    return tokens
 
 
 def hook(folder: Path, runs: FixedRuns, model: Model, donor: Model | None = None) -> ModuleType:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from damaged import loaded
+from safetensors import SafetensorError
 
 from model_forensics import RCAPipeline
 from model_forensics.demo import data_directory
-from model_forensics.errors import UsageError
+from model_forensics.errors import StorageError, UsageError
 from model_forensics.export import hook
 from model_forensics.models import load_model
 
@@ -37,15 +38,6 @@ def results(pipeline, data, tmp_path_factory) -> dict[str, Path]:
     donor = data / "reference"
     pipeline.analyze_incident(data / "incident", data / "benign", donor_model=str(donor), output=found["reference"])
     return found
-
-
-def loaded(path: Path):
-    spec = importlib.util.spec_from_file_location("exported", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_constant_needs_one_file_and_goes_into_the_weights(pipeline, data, results, tmp_path):
@@ -140,3 +132,16 @@ def test_a_name_cannot_leave_the_docstring():
     assert text.count('"""') == 2
     assert "\\" not in text
     compile(text, "hook", "exec")
+
+
+def test_a_full_disk_is_a_named_error_and_leaves_nothing(pipeline, data, results, tmp_path, monkeypatch):
+    def full(*_arguments, **_options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    module = load_model(data / "model").module
+    monkeypatch.setattr(type(module), "save_pretrained", full)
+    with pytest.raises(StorageError, match="No space left"):
+        pipeline.validate_fix(
+            results["recorded"], str(data / "model"), workaround=1, export_weights=tmp_path / "weights"
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from damaged import FAMILIES, Case, hook, patch
+from damaged import FAMILIES, generated, hook, patch, words
 
-from model_forensics import Failure, Recorder, load_bundle
 from model_forensics.errors import InterventionError
-from model_forensics.models import Model
 from model_forensics.types import Intervention
 
 MODULES = {
@@ -111,40 +109,13 @@ def test_nothing_is_left_to_a_guess(cases, tmp_path):
         case.runs(one)
 
 
-def generated(case, *, use_cache: bool, max_new_tokens: int = 6) -> torch.Tensor:
-    return case.broken.module.generate(
-        **case.padded(), max_new_tokens=max_new_tokens, do_sample=False, use_cache=use_cache, pad_token_id=0
-    )
-
-
 # --- texts --------------------------------------------------------------------------------------
-
-
-class Numbers:
-    """Says every token as its number."""
-
-    def decode(self, tokens, *, skip_special_tokens):
-        assert skip_special_tokens
-        return " ".join(map(str, tokens))
-
-    def get_vocab(self):
-        return {str(number): number for number in range(48)}
 
 
 @pytest.fixture(scope="module")
 def told(cases, tmp_path_factory):
     """The damaged GPT-2 that generates something wrong, and what the intact one generated."""
-    case, home = cases["gpt2"], tmp_path_factory.mktemp("told")
-    intact, broken = (Model.wrap(model.module, tokenizer=Numbers()) for model in (case.intact, case.broken))
-    wrong = [tuple(row.tolist()) for row in generated(case, use_cache=True)[:, case.ids.shape[1] :]]
-    failure = Failure.text("^(" + "|".join(" ".join(map(str, row)) for row in wrong) + ")$", max_new_tokens=6)
-    groups = [f"prompt-{row}" for row in range(4)]
-    with Recorder(broken, sites="all").incident(home / "incident", failure=failure) as incident:
-        incident.generate(**case.padded(), max_new_tokens=6, groups=groups)
-    with Recorder(intact, sites="all").benign(home / "benign") as benign:
-        benign.generate(**case.padded(), max_new_tokens=6, groups=groups)
-    recordings = [load_bundle(home / name) for name in ("incident", "benign")]
-    return Case(intact, broken, *recordings, case.ids, case.mask)
+    return words(cases["gpt2"], tmp_path_factory.mktemp("told"))
 
 
 def alone(model, prompt, **options) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ def fixed_runs(
             raise InterventionError(
                 "the intervention acts at single positions, which other inputs need not have",
                 where=one.site,
-                cure="Analyze again with modules.cca.refine: false, whose sets act at all positions",
+                cure="Export a set that acts at all positions, as those of an analysis do",
             )
     sites = [one.site for one in fix_set.interventions]
     healthy = Healthy(benign, donor_model, contrast, donor_values)
