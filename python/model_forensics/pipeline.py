@@ -14,7 +14,7 @@ from model_forensics.caching import Kept
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.environment import describe_environment, summarise_recording
 from model_forensics.errors import ConfigError, InputRefused, ResultsError, UsageError
-from model_forensics.files import Document, sha256_file, write_together
+from model_forensics.files import Document, write_together
 from model_forensics.logs import log_time, timed
 from model_forensics.triage import numbered, ranking, suitable_workers, triage_bundles
 from model_forensics.types import (
@@ -312,7 +312,7 @@ class RCAPipeline:
             retry=retry,
             progress=self._progress,
         )
-        bookkeeping.about(summary=sha256_file(Places(Path(output)).summaries[0]))
+        bookkeeping.about(files={"summary": Places(Path(output)).summaries[0]})
         bookkeeping.partly(summary.failed, sum(summary.counts.values()))
         return summary
 
