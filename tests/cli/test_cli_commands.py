@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -242,6 +243,9 @@ def test_inspect(run, data):
     table = run("inspect", data / "incident")
     assert table.exit_code == 0
     assert f"bundle_id: {shown['bundle_id']}" in table.stdout
+    assert isinstance(shown["bytes"], int)
+    assert re.search(r"^size on disk: [\d.,]+ [KM]iB$", table.stdout, re.MULTILINE)
+    assert "bytes" not in table.stdout
     refused = run("inspect", data / "model")
     assert refused.exit_code == 3
     assert str(data / "model") in refused.stderr
@@ -284,7 +288,7 @@ def test_demo(run, tmp_path):
     assert done.exit_code == 0, done.output
     assert "$ model-forensics analyze" in done.stdout
     assert "Cause: L2.mlp" in done.stdout
-    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"results.json", "results.html"}
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"results.json", "results.html", "ledger.sqlite"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -17,6 +17,7 @@ import pytest
 from model_forensics.cli.main import COMMANDS, main
 from model_forensics.cli.options import FLAGS
 from model_forensics.config import KEYS, Config
+from model_forensics.store import LEDGER_FILE
 
 PROGRAM = [sys.executable, "-c", "from model_forensics.cli.main import main; main(prog_name='model-forensics')"]
 WITHOUT = {"completion"}  # prints a script, and nothing else
@@ -38,7 +39,7 @@ def located(run, data, tmp_path):
 def test_every_command_has_the_common_options(name):
     command = main.get_command(None, name)
     names = {option for parameter in command.params for option in parameter.opts}
-    assert {"--config", "--log-level", "--format", "--quiet"} <= names
+    assert {"--config", "--log-level", "--format", "--quiet", "--profile"} <= names
 
 
 def test_each_flag_sets_a_key():
@@ -305,24 +306,52 @@ def test_migrate_config(run, tmp_path, monkeypatch):
     assert run("migrate-config").exit_code == 2
 
 
+def test_migrate_config_runs_where_the_configuration_is_what_is_broken(run, tmp_path, monkeypatch):
+    config = tmp_path / "c.yaml"
+    config.write_text("cache: {enabled: false}\n")
+    monkeypatch.setenv("MODEL_FORENSICS_CONFIG", str(config))
+    refused = run("info", "--schema")
+    assert refused.exit_code == 3
+    assert "migrate-config" in refused.stderr
+    other = tmp_path / "other.yaml"
+    other.write_text("seed: 5\n")
+    done = run("migrate-config", other)
+    assert done.exit_code == 0, done.output
+    assert "the configuration file is left out, because it is refused" in done.stderr
+    done = run("migrate-config")
+    assert done.exit_code == 0, done.output
+    assert config.read_text() == 'version: "1.1"\ncache: {enabled: false}\n'
+    assert run("info", "--schema").exit_code == 0
+    config.write_text("devise: cpu\n")
+    done = run("migrate-config", config)
+    assert done.exit_code == 3
+    assert f"error: {config}:1: devise is no key of the configuration. Did you mean device" in done.stderr
+
+
 # --- the demo ----------------------------------------------------------------------------------
 
 
-def test_a_demo_replaces_what_is_about_its_incident_and_nothing_else(run, data, tmp_path):
+def test_a_demo_replaces_what_is_about_its_incident_and_nothing_else(run, data, tmp_path, monkeypatch):
     results = tmp_path / "results.json"
     assert run("analyze", data / "incident", "--forensics-only", "--output", results).exit_code == 0
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
     done = run("demo", "--output", tmp_path)
     assert done.exit_code == 0, done.output
     assert json.loads(results.read_text())["verdict"] == "cause_found"
+    assert (tmp_path / LEDGER_FILE).exists()
     for content in ("{}", results.read_text().replace('"bundle_id": "incident"', '"bundle_id": "mine"')):
         results.write_text(content)
         refused = run("demo", "--output", tmp_path)
         assert refused.exit_code == 2
         assert "--force" in refused.stderr
         assert results.read_text() == content
+    assert not list((tmp_path / "empty").iterdir())  # everything is in its output directory
 
 
 def test_the_package_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "model_forensics", "--version"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "model_forensics", "--version"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "version" in done.stdout

@@ -143,6 +143,19 @@ def test_bundle_that_names_a_broken_model_is_still_judged(run, case, fitted, tmp
     assert any("could not be loaded" in warning for warning in document["warnings"])
 
 
+@pytest.mark.parametrize("command", ["report", "validate-fix", "diff"])
+def test_results_of_another_version_are_refused_with_both_versions_and_the_cure(run, data, tmp_path, command):
+    path = tmp_path / "alt.json"
+    arguments = ["analyze", data / "incident", "--forensics-only", "--output", path]
+    assert run(*arguments).exit_code == 0
+    path.write_text(path.read_text().replace('"schema_version": "1.0"', '"schema_version": "0.9"', 1))
+    more = {"report": ["--force"], "validate-fix": ["--model", data / "model"], "diff": [path]}
+    done = run(command, path, *more[command])
+    assert done.exit_code == 3
+    assert f"error: {path}: schema_version is \"0.9\", and this release reads '1.0'." in done.stderr
+    assert "Read it with the release that wrote it, or run the analysis again with this one" in done.stderr
+
+
 def test_no_space_for_a_baseline(run, data, tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -150,7 +150,7 @@ def test_refused_as_a_whole(write, content, words):
 
 
 def test_what_is_no_file(tmp_path):
-    assert "missing" in str(refused(tmp_path / "none.yaml"))
+    assert "no such configuration file" in str(refused(tmp_path / "none.yaml"))
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(UnsafeFileError, match="regular"):

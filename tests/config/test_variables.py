@@ -10,6 +10,7 @@ import pytest
 import model_forensics
 from model_forensics.config import KEYS, load_config, parse_size, show_size, value_of
 from model_forensics.config.variables import VARIABLES, secrets, unknown
+from model_forensics.errors import ConfigError
 
 PACKAGE = Path(model_forensics.__file__).parent
 SET = {
@@ -32,6 +33,26 @@ def test_each_variable_with_a_key_sets_it():
         loaded = load_config(environment={keyed[key]: text})
         assert value_of(loaded.config, key) == value
         assert str(loaded.origins[key]) == keyed[key]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("DEVICE", "gpu", "device: 'gpu' is no device: auto, cpu, cuda, or cuda:1 and so on."),
+        ("LOG_LEVEL", "LOUD", "log_level: should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'."),
+        ("OUTPUT_DIR", "a\0b", "output_dir: not a path."),
+        ("BUNDLE_DIR", "a\0b", "bundle_dir: not a path."),
+        ("AUDIT_LOG", "a\0b", "audit_log: not a path."),
+        ("CACHE_ENABLED", "maybe", "cache.enabled: should be true or false."),
+        ("CACHE_SIZE", "big", "cache.size: 'big' is no size; write it like 10GB or 512MiB."),
+        ("STREAMING_ENABLED", "2", "streaming.enabled: should be true or false."),
+        ("MAX_MEMORY", "16XB", "streaming.max_memory: '16XB' is no size; write it like 10GB or 512MiB."),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_variable_and_what_would_be_right(variable, value, words):
+    with pytest.raises(ConfigError) as refused:
+        load_config(environment={f"MODEL_FORENSICS_{variable}": value})
+    assert str(refused.value).startswith(f"MODEL_FORENSICS_{variable}: {words}")
 
 
 def test_every_variable_that_the_code_names_is_in_the_table():

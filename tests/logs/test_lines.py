@@ -63,7 +63,7 @@ def test_a_stage_that_fails_is_timed_too(written):
             raise ZeroDivisionError
 
     (line,) = written(work)
-    assert "WARNING execution_time= " in line
+    assert "INFO execution_time= " in line
     assert line.endswith("bundle= - stage= forensics ended by ZeroDivisionError")
 
 

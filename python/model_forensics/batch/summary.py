@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 from model_forensics.batch.ledger import Ledger
 from model_forensics.batch.places import Places
-from model_forensics.files import write_protected
+from model_forensics.files import Document, write_together
 from model_forensics.report import REPORT_ROLE, render_batch_html
 from model_forensics.types import BatchSummary, Durations, IncidentFailure, IncidentGroup, IncidentState
 
@@ -48,10 +48,10 @@ def summarise(ledger: Ledger, places: Places, directory: Path, workers: int, rea
 
 
 def write_summary(summary: BatchSummary, places: Places) -> None:
-    """Both files, each whole or not at all."""
+    """Both files, or neither."""
     json_path, html_path = places.summaries
-    write_protected(html_path, render_batch_html(summary), role=REPORT_ROLE)
-    write_protected(json_path, summary.model_dump_json(indent=2) + "\n", role=SUMMARY_ROLE)
+    page = Document(html_path, render_batch_html(summary), REPORT_ROLE)
+    write_together([page, Document(json_path, summary.model_dump_json(indent=2) + "\n", SUMMARY_ROLE)])
 
 
 def _counts(ledger: Ledger, column: Literal["state", "verdict"]) -> dict[str, int]:

@@ -14,7 +14,12 @@ from model_forensics.errors import ConfigError
 
 Where = Callable[[str], str | Path | None]
 """Where the value of a key came from: a file and line, a variable, a flag."""
-_MESSAGES = {"model_type": "a section, which holds keys and is no value"}
+_TRUTH = "should be true or false"
+_MESSAGES = {
+    "model_type": "a section, which holds keys and is no value",
+    "bool_parsing": _TRUTH,
+    "bool_type": _TRUTH,
+}
 
 
 def dotted(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
@@ -44,9 +49,14 @@ def validated(values: Mapping[str, Any], where: Where) -> Config:
     if first["type"] == "extra_forbidden":
         raise _unknown(key, where(key))
     named = known(key) or key or "the configuration"
-    message = _MESSAGES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    message = _MESSAGES.get(first["type"]) or _in_words(first["msg"])
     cure = "Correct it, or leave it out for the default; docs/configuration.md describes every key"
     raise ConfigError(f"{named}: {message}", where=where(named), cure=cure)
+
+
+def _in_words(message: str) -> str:
+    """Pydantic's text as the end of "key: …"."""
+    return message.removeprefix("Value error, ").replace("Input should be", "should be")
 
 
 def _unknown(key: str, where: str | Path | None) -> ConfigError:

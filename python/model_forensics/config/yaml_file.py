@@ -43,6 +43,9 @@ def read_yaml(path: Path) -> Document:
         ConfigError: it is missing, too large, not UTF-8, not YAML, or not a document of sections and keys; a key is
             there twice; an alias is used. Names file and line.
     """
+    if not path.exists():
+        cure = "Check the path in --config or MODEL_FORENSICS_CONFIG"
+        raise ConfigError("there is no such configuration file", where=path, cure=cure)
     # A link is followed here: mounted configurations are links as a rule.
     with open_regular(path.resolve(), error=ConfigError) as descriptor, os.fdopen(os.dup(descriptor), "rb") as stream:
         content = stream.read(MAX_BYTES + 1)

@@ -57,7 +57,7 @@ def timed(stage: str, bundle: str | None = None) -> Iterator[None]:
             yield
     except BaseException as error:
         elapsed = time.perf_counter() - started
-        log_time(stage, bundle, elapsed, f"ended by {type(error).__name__}", level=logging.WARNING)
+        log_time(stage, bundle, elapsed, f"ended by {type(error).__name__}")  # who raised it is heard by other means
         raise
     log_time(stage, bundle, time.perf_counter() - started, "done")
 

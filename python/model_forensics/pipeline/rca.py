@@ -9,7 +9,7 @@ from model_forensics import cf
 from model_forensics.bundle import find_bundles
 from model_forensics.config import Config
 from model_forensics.errors import ConfigError, UsageError
-from model_forensics.files import encryption_key, sha256_file
+from model_forensics.files import encryption_key
 from model_forensics.logs import timed
 from model_forensics.pipeline import bookkeeping, sources
 from model_forensics.pipeline.analysis import Analysis, Order, Progress
@@ -205,7 +205,7 @@ class RCAPipeline:
             retry=retry,
             progress=self._progress,
         )
-        bookkeeping.about(summary=sha256_file(BatchPlaces(Path(output)).summaries[0]))
+        bookkeeping.about(files={"summary": BatchPlaces(Path(output)).summaries[0]})
         bookkeeping.partly(summary.failed, sum(summary.counts.values()))
         return summary
 

@@ -215,7 +215,11 @@ def audited(path: Path | str | None, command: str) -> Iterator[Action]:
         return
     log = AuditLog(path)
     who = {"run": secrets.token_hex(8), "command": command, **_identity()}
-    log.append({"at": _now(), "event": "started", **who})
+    try:
+        log.append({"at": _now(), "event": "started", **who})
+    except StorageError as problem:
+        what = f"the audit log cannot be written, so nothing is done: {problem.what}"
+        raise StorageError(what, where=problem.where, cure=f"{problem.cure}; or correct audit_log") from problem
     try:
         yield action
     except BaseException as problem:
