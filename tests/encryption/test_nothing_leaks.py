@@ -37,7 +37,7 @@ PLAIN = (  # on purpose
     r"old\.yaml(\..*)?|config\.yaml",
     r"cache/(size|lock)",
     r"results/profile-.*\.json",
-    r"fix\.py|fix\.bin|weights/.*",
+    r"fix\.(py|bin)",
     r"opened/plain\.html",
     r"model/.*",
 )
@@ -134,7 +134,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def commands() -> list[tuple[list[str], int]]:
     """Each with its exit code; every command of the tool is among them."""
-    analyze = ["analyze", "bundles/one", "--baseline", "baseline", "--model", "model", "--max-fix-set-size", "1"]
+    analyze = ["analyze", "bundles/one", "--baseline", "benign", "--model", "model", "--max-fix-set-size", "1"]
     return [
         (["info", "--format", "json"], 0),
         (["info"], 0),
@@ -144,8 +144,8 @@ def commands() -> list[tuple[list[str], int]]:
         (["build-baseline", "benign", "--output", "baseline"], 0),
         (["triage", "bundles", "--baseline", "baseline", "--workers", "1"], 0),
         ([*analyze, "--output", "results/one.json", "--profile"], 0),
-        (["validate-fix", "results/one.json", "--model", "model", "--baseline", "baseline",
-          "--export-hook", "fix.py", "--export-weights", "weights"], 0),
+        (["validate-fix", "results/one.json", "--model", "model", "--baseline", "benign",
+          "--export-hook", "fix.py"], 0),
         (["report", "results/one.json", "--output", "results/page.html"], 0),
         (["report", "results/one.json", "--output", "opened/plain.html", "--decrypt"], 0),
         (["diff", "bundles/one", "bundles/two", "--report", "results/diff.html"], 0),
