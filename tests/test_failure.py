@@ -142,5 +142,15 @@ def test_texts_are_judged_by_patterns(wrong, right, outcomes) -> None:
 
 def test_a_pattern_that_takes_for_ever_is_stopped(monkeypatch) -> None:
     monkeypatch.setattr("model_forensics.failure.PATTERN_SECONDS", 0.01)
-    with pytest.raises(OutputError, match="repetitions"):
+    with pytest.raises(OutputError, match="repetitions") as caught:
         Failure.text(r"(a|a|aa)+$").text_fails("a" * 60 + "b")
+    assert "(a|a" not in str(caught.value)
+
+
+def test_no_error_repeats_a_pattern() -> None:
+    """It may be what a model answered, and errors go to logs and ledgers."""
+    with pytest.raises(ValidationError) as caught:
+        Failure.text("private (")
+    faults = caught.value.errors(include_url=False, include_input=False, include_context=False)
+    assert "no regular expression" in faults[0]["msg"]
+    assert "private" not in str(faults)

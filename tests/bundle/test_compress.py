@@ -354,3 +354,30 @@ def test_a_failed_write_leaves_the_bundle(tmp_path: Path, monkeypatch: pytest.Mo
     assert files(tmp_path) == before
     assert os.listdir(tmp_path) == ["b"]
     assert outcomes(tmp_path) == {"b": "compressed"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+def test_a_directory_that_may_not_be_written_to(tmp_path: Path) -> None:
+    record(tmp_path / "b")
+    tmp_path.chmod(0o500)
+    try:
+        assert outcomes(tmp_path, dry_run=True) == {"b": "would_compress"}
+        with pytest.raises(StorageError, match="Permission denied"):
+            outcomes(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    """A hard link would be cut, and a symbolic one followed."""
+    record(tmp_path / "bundles" / "hard")
+    record(tmp_path / "elsewhere" / "soft")
+    (tmp_path / "backup").mkdir()
+    os.link(tmp_path / "bundles" / "hard" / "inputs.safetensors", tmp_path / "backup" / "inputs.safetensors")
+    (tmp_path / "bundles" / "soft").symlink_to(tmp_path / "elsewhere" / "soft")
+    before = files(tmp_path)
+    found = {Path(one.path).name: one for one in compress_bundles(tmp_path / "bundles", timedelta(0))}
+    assert {name: one.outcome for name, one in found.items()} == {"hard": "refused", "soft": "refused"}
+    assert "`cp -r`" in str(found["hard"].reason)
+    assert "symbolic link" in str(found["soft"].reason)
+    assert files(tmp_path) == before

@@ -89,3 +89,27 @@ def test_coded_files_are_the_same_whatever_the_encryption(tmp_path, key, other, 
     with create_file(tmp_path / "coded.enc", seal) as out:
         encode_file(tmp_path / "sealed", out, seal=Seal(key, "x"))
     assert read_content(open_content(tmp_path / "coded.enc", seal)) == (tmp_path / "coded").read_bytes()
+
+
+@pytest.mark.parametrize("cut", ["manifest.json.enc", "activations/000.safetensors.mfa.enc"])
+def test_half_an_encrypted_bundle_of_a_killed_run_goes(bundles, cut):
+    """Also when the bundle that it was made from was removed since: what is left is no bundle."""
+    from model_forensics.bundle.workplace import WORKPLACE
+
+    with BundleWriter(bundles / WORKPLACE / "new" / "gone", kind="benign", codec="arithmetic") as writer:
+        writer.add_sample(activations={"embed": np.zeros((300_000, 4), np.float32)})
+    file = bundles / WORKPLACE / "new" / "gone" / cut
+    with open(file, "rb+") as stream:  # as a killed writer leaves it: the first segment is written last
+        stream.write(bytes(41))
+    assert [one.outcome for one in compress_bundles(bundles, timedelta(0))] == ["compressed"]
+    assert [path.name for path in bundles.iterdir()] == ["b"]
+
+
+def test_what_a_killed_run_moved_aside_comes_back_without_its_key(bundles, use, other):
+    from model_forensics.bundle.workplace import WORKPLACE
+
+    (bundles / WORKPLACE / "aside").mkdir(parents=True)
+    (bundles / "b").rename(bundles / WORKPLACE / "aside" / "b")
+    use(other)
+    assert [one.outcome for one in compress_bundles(bundles, timedelta(0))] == ["refused"]
+    assert [path.name for path in bundles.iterdir()] == ["b"]

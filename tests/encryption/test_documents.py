@@ -129,3 +129,26 @@ def test_an_internal_error_shows_no_key(run, monkeypatch):
 
     monkeypatch.setattr(report, "read_json_result", broken)
     assert "internal error" in run("report", "r.json", code=5).output
+
+
+def test_a_malformed_key_is_refused_before_the_work(run, monkeypatch):
+    """Not after hours, when the result is to be written; `info` says it too, and does not end."""
+    malformed = TEXT[:-4]
+    with data_directory() as data:
+        done = run("analyze", data / "incident", "--output", "r.json", key=malformed, code=3)
+    assert "MODEL_FORENSICS_ENCRYPTION_KEY: base64 of 30 bytes" in done.output
+    done = run("info", key=malformed)
+    assert "health: broken" in done.output
+    assert "base64 of 30 bytes" in done.output
+    assert malformed[:12] not in done.output
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_the_last_words_of_a_worker(use, key, with_key):
+    """They are kept in a ledger that is not encrypted: no text of unforeseen errors, which may quote content."""
+    from model_forensics.batch.worker import _last_words
+
+    use(key if with_key else None)
+    said = _last_words(KeyError("what somebody typed"))
+    assert said.startswith("KeyError")
+    assert ("typed" in said) is not with_key
