@@ -144,3 +144,39 @@ def test_a_pattern_that_takes_for_ever_is_stopped(monkeypatch) -> None:
     monkeypatch.setattr("model_forensics.failure.PATTERN_SECONDS", 0.01)
     with pytest.raises(OutputError, match="repetitions"):
         Failure.text(r"(a|a|aa)+$").text_fails("a" * 60 + "b")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "((a{999}){999}){999}",
+        "(?:a{50000}){50000}",
+        "(?x)((a{999}) {999})(?#c){999}",
+        "(?:" * 800 + "a" + ")*" * 800,
+        "(?:" + "ab" * 1000 + "){1000}",
+    ],
+)
+def test_patterns_that_take_gigabytes_to_compile_are_refused_uncompiled(monkeypatch, pattern) -> None:
+    import regex
+
+    def compiled(text: str) -> None:
+        assert "{" not in text, "it is compiled"
+        raise RecursionError
+
+    monkeypatch.setattr(regex, "compile", compiled)
+    with pytest.raises(ValidationError, match=r"repeats too often|too deep"):
+        Failure.text(wrong=pattern, max_new_tokens=4)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        r"(\d{1,3}\.){3}\d{1,3}",
+        r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})",
+        r"(?:very ){100}\w{1,2000}",
+        "(" * 100 + "a" + ")" * 100,
+    ],
+)
+def test_counted_repetitions_that_people_write(pattern) -> None:
+    assert Failure.text(wrong=pattern, max_new_tokens=4).wrong_pattern == pattern
