@@ -168,7 +168,6 @@ PLAIN: Final[dict[str, Make]] = {
     "a declared size of 1 TiB": manifest(lambda v: v["files"][SHARD].update(bytes=1 << 40)),
     "a tensor that claims more than the file": written(SHARD, header_of(1, nbytes=1 << 40)),
     "2^30 calls": manifest(lambda v: v.update(calls=1 << 30)),
-    "a site of 2^30 features without values": manifest(lambda v: v["sites"][0].update(features=1 << 30)),
     "2^40 samples": manifest(lambda v: v.update(samples=1 << 40)),
     "JSON 100,000 deep": lambda bundle: (bundle / "manifest.json").write_text("[" * 100_000),
     "a header 100,000 deep": written(SHARD, (100_001).to_bytes(8, "little") + b"{" + b"[" * 100_000),

@@ -34,7 +34,6 @@ OFFSETS: Final = "activations/offsets.safetensors"
 SHARD: Final = re.compile(r"activations/[0-9]{3,6}\.safetensors")
 ALWAYS: Final = (SAMPLES, INPUTS, OUTPUTS)
 MAX_SITES: Final = 1 << 16
-MAX_FEATURES: Final = 1 << 26  # of all sites together: what judges them keeps numbers of each
 MAX_OUTPUTS: Final = 1 << 10
 MAX_FILES: Final = 1 << 12  # of about 1 GiB each, as a rule
 _OTHER_BRACES: Final = 1 << 12  # in a manifest's text beside those of sites and files
@@ -253,8 +252,6 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         raise refuse("token_offsets must begin with 0 and never decrease")
     if manifest.calls > manifest.samples:
         raise refuse(f"{manifest.calls:,} calls for {manifest.samples:,} samples; each call has one at least")
-    if sum(site.features for site in manifest.sites) > MAX_FEATURES:
-        raise refuse(f"the sites have more than {MAX_FEATURES:,} features together")
     missing = [name for name in ALWAYS if name not in manifest.files]
     if missing:
         raise refuse(f"files does not list {', '.join(missing)}")

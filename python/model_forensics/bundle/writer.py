@@ -22,7 +22,6 @@ from model_forensics.bundle.collect import Output, SiteData, check_outputs
 from model_forensics.bundle.schema import (
     FORMAT_VERSION,
     MANIFEST,
-    MAX_FEATURES,
     MAX_OUTPUTS,
     MAX_SITES,
     SEALED,
@@ -257,9 +256,8 @@ class BundleWriter:
         if len(sites) > len(self._sites) and len({looks(name) for name in sites}) < len(sites):
             what = "two site names differ in Unicode normalisation or invisible characters only"
             raise UsageError(what, where=self.path, cure="Rename one")
-        features = sum(site.info.features for site in sites.values()) if len(sites) > len(self._sites) else 0
-        if len(sites) > MAX_SITES or len(outputs) > MAX_OUTPUTS or features > MAX_FEATURES:
-            what = f"more than {MAX_SITES:,} sites, {MAX_FEATURES:,} features of all sites, or {MAX_OUTPUTS:,} outputs"
+        if len(sites) > MAX_SITES or len(outputs) > MAX_OUTPUTS:
+            what = f"more than {MAX_SITES:,} sites, or {MAX_OUTPUTS:,} outputs"
             raise UsageError(what, where=self.path, cure="Record fewer")
         if self._inputs + len(call.arrays) > MAX_TENSORS:
             what = f"a bundle holds at most {MAX_TENSORS:,} inputs, those of all calls together"
