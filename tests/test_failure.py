@@ -154,3 +154,39 @@ def test_no_error_repeats_a_pattern() -> None:
     faults = caught.value.errors(include_url=False, include_input=False, include_context=False)
     assert "no regular expression" in faults[0]["msg"]
     assert "private" not in str(faults)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "((a{999}){999}){999}",
+        "(?:a{50000}){50000}",
+        "(?x)((a{999}) {999})(?#c){999}",
+        "(?:" * 800 + "a" + ")*" * 800,
+        "(?:" + "ab" * 1000 + "){1000}",
+    ],
+)
+def test_patterns_that_take_gigabytes_to_compile_are_refused_uncompiled(monkeypatch, pattern) -> None:
+    import regex
+
+    def compiled(text: str) -> None:
+        assert "{" not in text, "it is compiled"
+        raise RecursionError
+
+    monkeypatch.setattr(regex, "compile", compiled)
+    with pytest.raises(ValidationError, match=r"repeats too often|too deep"):
+        Failure.text(wrong=pattern, max_new_tokens=4)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        r"(\d{1,3}\.){3}\d{1,3}",
+        r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})",
+        r"(?:very ){100}\w{1,2000}",
+        "(" * 100 + "a" + ")" * 100,
+    ],
+)
+def test_counted_repetitions_that_people_write(pattern) -> None:
+    assert Failure.text(wrong=pattern, max_new_tokens=4).wrong_pattern == pattern

@@ -28,11 +28,12 @@ FOUND = {
             {
                 "case": "c", "bundle_bytes": 5 << 30, "ceiling_bytes": 512 << 20, "peak_bytes": 500 << 20,
                 "over_ceiling": -0.0234, "seconds": 1.0, "in_memory_peak_bytes": 9 << 30, "in_memory_seconds": 2.0,
-                "same_result": False,
+                "same_result": False, "warnings": ["max_memory"],
             }
         ]
     },
 }  # fmt: skip
+FOUND["streaming_forms"] = FOUND["streaming"]
 
 
 def test_the_page_has_one_place_for_each_table() -> None:
@@ -65,4 +66,4 @@ def test_numbers_are_shown_with_their_units() -> None:
     assert "| 12 ms | 3.0 MiB |" in page.damage(FOUND["damage"])
     assert "| bounded | E | 12.3 ms | 1.0 MiB |" in page.hostile(FOUND["hostile"])
     assert "| 5,120 MiB | 512 MiB | 500 MiB (-2.3%) |" in page.streaming(FOUND["streaming"])
-    assert "**no**" in page.streaming(FOUND["streaming"])
+    assert "| **no** | yes |" in page.streaming(FOUND["streaming"])

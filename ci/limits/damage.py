@@ -19,7 +19,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -98,17 +98,19 @@ class Tally:
 def damage(subject: Subject, places: int) -> dict[str, Any]:
     cases, tally = cases_of(subject, places), Tally()
     expected = subject.read(subject.root)
+    intact = {case.file: case.file.read_bytes() for case in cases}
     while tally.done < len(cases):
         before = tally.done
         child = os.fork()
         if not child:
             try:
-                read_damaged(subject, cases, expected, tally)
+                read_damaged(subject, cases, intact, expected, tally)
             finally:
                 os._exit(0 if tally.done == len(cases) else 1)
         ended = wait_for(child, tally)
         if tally.done < len(cases):
             case = cases[tally.done]
+            case.file.write_bytes(intact[case.file])
             print(f"{subject.name}: {ended} at {case}", flush=True)
             tally.add("hangs" if ended == "hung" else "crashes")
             tally.done += 1
@@ -129,13 +131,15 @@ def cases_of(subject: Subject, places: int) -> list[Case]:
     return cases
 
 
-def read_damaged(subject: Subject, cases: Sequence[Case], expected: str, tally: Tally) -> None:
+def read_damaged(
+    subject: Subject, cases: Sequence[Case], intact: Mapping[Path, bytes], expected: str, tally: Tally
+) -> None:
     """All cases that are left; in a process of its own."""
     reset_peak()
     resident = peak()
     for number in range(tally.done, len(cases)):
         case = cases[number]
-        data = case.file.read_bytes()
+        data = intact[case.file]
         case.file.write_bytes(case.of(data))
         os.utime(case.file, ns=(number, number))  # a clock may stand still between two damages, and caches go by it
         started = time.process_time_ns()

@@ -129,6 +129,14 @@ def look_alike(one: str, other: str) -> Make:
     return manifest(lambda v: (v["sites"][0].update(name=one), v["sites"][1].update(name=other)))
 
 
+def text_failure(pattern: str) -> Make:
+    return manifest(
+        lambda v: v["failure"].update(
+            kind="text", wrong=[], right=[], position=-1, wrong_pattern=pattern, max_new_tokens=4
+        )
+    )
+
+
 def site_named(name: str) -> Make:
     return manifest(lambda v: v["sites"][0].update(name=name))
 
@@ -159,9 +167,12 @@ PLAIN: Final[dict[str, Make]] = {
     "100,000 samples where the manifest says 3": written("samples.jsonl", b"{}\n" * 100_000),
     "a declared size of 1 TiB": manifest(lambda v: v["files"][SHARD].update(bytes=1 << 40)),
     "a tensor that claims more than the file": written(SHARD, header_of(1, nbytes=1 << 40)),
+    "2^30 calls": manifest(lambda v: v.update(calls=1 << 30)),
     "2^40 samples": manifest(lambda v: v.update(samples=1 << 40)),
     "JSON 100,000 deep": lambda bundle: (bundle / "manifest.json").write_text("[" * 100_000),
     "a header 100,000 deep": written(SHARD, (100_001).to_bytes(8, "little") + b"{" + b"[" * 100_000),
+    "a pattern that takes gigabytes to compile": text_failure("((a{999}){999}){999}"),
+    "a pattern 800 deep": text_failure("(?:" * 800 + "a" + ")*" * 800),
     "a sample 100,000 deep": written("samples.jsonl", b"[" * 100_000 + b"\n" * 3),
 }
 CODED: Final[dict[str, Make]] = {

@@ -2,8 +2,8 @@
 
     python ci/limits/page.py DIRECTORY
 
-DIRECTORY holds what the scripts wrote with `--output`: kill_points.json, damage.json, hostile.json, streaming.json. A
-table whose file is not there stays as it is.
+DIRECTORY holds what the scripts wrote with `--output`: kill_points.json, damage.json, hostile.json, streaming.json
+and streaming_forms.json (with `--stored compressed encrypted`). A table whose file is not there stays as it is.
 """
 
 from __future__ import annotations
@@ -72,11 +72,12 @@ def streaming(found: dict[str, Any]) -> str:
             row["case"], f"{row['bundle_bytes'] / MIB:,.0f} MiB", f"{row['ceiling_bytes'] / MIB:,.0f} MiB",
             f"{row['peak_bytes'] / MIB:,.0f} MiB ({row['over_ceiling']:+.1%})", f"{row['seconds']:.0f} s",
             f"{row['in_memory_peak_bytes'] / MIB:,.0f} MiB", f"{row['in_memory_seconds']:.0f} s",
-            "yes" if row["same_result"] else "**no**",
+            "yes" if row["same_result"] else "**no**", "yes" if row["warnings"] else "no",
         )
         for row in found["rows"]
     ]  # fmt: skip
-    head = ("", "bundle", "ceiling", "peak", "time", "peak in memory", "time in memory", "same result")
+    head = ("", "bundle", "ceiling", "peak", "time", "peak in memory", "time in memory", "same result",
+            "warned")  # fmt: skip
     return table(head, rows)
 
 
@@ -86,6 +87,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "hostile": ("hostile.json", hostile),
     "within_limits": ("hostile.json", within_limits),
     "streaming": ("streaming.json", streaming),
+    "streaming_forms": ("streaming_forms.json", streaming),
 }
 
 

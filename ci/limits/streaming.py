@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import json
 import math
 import os
@@ -39,25 +38,21 @@ MIB = 1 << 20
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from model_forensics import cf
-from model_forensics.pipeline import streaming
-from model_forensics.bundle import load_bundle
-from model_forensics.config import ForensicsConfig, StreamingConfig
+from model_forensics import RCAPipeline
 bundle, baseline, ceiling, output = sys.argv[1:]
 started = time.perf_counter()
-fitted = cf.Baseline.load(Path(baseline)) if baseline else None
-config = ForensicsConfig(compression_methods=("arithmetic",))
-incident = load_bundle(bundle)
-warnings = []
-if int(ceiling):
-    settings = StreamingConfig(max_memory=int(ceiling))
-    result = streaming.analyze(incident, fitted, config, settings, warn=warnings.append)
-else:
-    result = cf.analyze(incident, fitted, config)
-Path(output).write_text(result.model_dump_json())
+pipeline = RCAPipeline({
+    "output_dir": output, "cache": {"enabled": False}, "modules": {"cf": {"compression_methods": ["arithmetic"]}},
+    "streaming": {"max_memory": int(ceiling)} if int(ceiling) else {},
+})
+result = pipeline.analyze_incident(bundle, baseline or None)
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-print(json.dumps({"peak": int(status["VmHWM"].split()[0]) * 1024, "seconds": time.perf_counter() - started,
-                  "warnings": warnings}))
+print(json.dumps({
+    "peak": int(status["VmHWM"].split()[0]) * 1024, "seconds": time.perf_counter() - started,
+    "found": result.model_dump(mode="json", include={
+        "verdict", "anomaly_score", "compression_metrics", "onset", "strongest"}),
+    "warnings": [warning for warning in result.warnings if "max_memory" in warning],
+}))
 """
 
 
@@ -76,11 +71,11 @@ def record(path: Path, kind: str, samples: int, seed: int, tokens: int, codec: s
 
 
 def analysed(bundle: Path, baseline: Path | None, ceiling: int) -> dict[str, Any]:
-    with tempfile.NamedTemporaryFile() as output:
-        arguments = [str(bundle), str(baseline or ""), str(ceiling), output.name]
-        done = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=True)
-        result = Path(output.name).read_bytes()
-    return {**json.loads(done.stdout), "digest": hashlib.sha256(result).hexdigest()}
+    with tempfile.TemporaryDirectory() as output:
+        arguments = [str(bundle), str(baseline or ""), str(ceiling), output]
+        done = subprocess.run([sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def measure(root: Path, ceiling: int, times: float, forms: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -109,7 +104,7 @@ def measure(root: Path, ceiling: int, times: float, forms: Sequence[str]) -> Ite
                 "seconds": streamed["seconds"],
                 "in_memory_peak_bytes": whole[case]["peak"],
                 "in_memory_seconds": whole[case]["seconds"],
-                "same_result": streamed["digest"] == whole[case]["digest"],
+                "same_result": streamed["found"] == whole[case]["found"],
                 "warnings": streamed["warnings"],
             }
         shutil.rmtree(incident)

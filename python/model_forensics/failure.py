@@ -7,6 +7,8 @@ is made where both are known (`cca.telling`).
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +26,8 @@ Outcome = Literal["failed", "suppressed", "fixed"]
 
 MAX_PATTERN = 4096
 """Characters of a pattern."""
+MAX_COMPILED = 1_000_000
+"""Characters of a pattern, times what its counted repetitions multiply them by: compiling writes them out."""
 MAX_NEW_TOKENS = 4096
 PATTERN_SECONDS = 5.0
 """A pattern comes from a bundle, and one with nested repetitions could take for ever."""
@@ -275,10 +279,18 @@ def _check_pattern(pattern: str) -> None:
 
     if not pattern or len(pattern) > MAX_PATTERN:
         raise ValueError(f"a pattern has 1 to {MAX_PATTERN:,} characters")
+    if len(pattern) * _copies(pattern) > MAX_COMPILED:
+        raise ValueError("a pattern repeats too often, such as {1000} inside {1000}")
     try:
         regex.compile(pattern)
-    except regex.error as error:
-        raise ValueError(f"a pattern is no regular expression: {error}") from error  # without it: it may be private
+    except (regex.error, RecursionError) as error:  # without the pattern: it may be private
+        raise ValueError(f"a pattern is no regular expression, or too deep: {error}") from error
+
+
+def _copies(pattern: str) -> int:
+    """How often a part of the pattern is written out at most: its largest counts, as many as could be nested."""
+    counts = sorted((max(1, int(count)) for count in re.findall(r"\{\s*([0-9]+)", pattern)), reverse=True)
+    return math.prod(counts[: 1 + pattern.count(")")])
 
 
 def _found(pattern: str, text: str) -> bool:

@@ -93,6 +93,12 @@ def test_directories_with_more_files_than_are_read(broken: Path, monkeypatch: py
         load_bundle(broken)
 
 
+def test_calls_that_no_sample_backs(broken: Path, edit_manifest: Edit) -> None:
+    edit_manifest(broken, lambda value: value.update(calls=1 << 30))
+    with pytest.raises(BundleFormatError, match="1,073,741,824 calls for 3 samples"):
+        load_bundle(broken)
+
+
 def test_braces_in_names_are_no_tensors(tmp_path: Path) -> None:
     sites = {"{" * 900 + str(number): Sparse(ONE[0], np.array([0]), (1, 1)) for number in range(4)}
     for codec in ("none", "arithmetic"):

@@ -12,6 +12,7 @@ import pytest
 from model_forensics.bundle import Bundle, BundleWriter, load_bundle
 from model_forensics.cf import analyze, blocks, fit_baseline, kept_memory, least_memory
 from model_forensics.config import ForensicsConfig
+from model_forensics.errors import BundleFormatError
 from model_forensics.files import KEY_VARIABLE
 from model_forensics.types import SiteInfo, Sparse
 
@@ -145,3 +146,10 @@ def test_no_more_is_kept_of_a_sample_than_the_ceiling_allows_for(tmp_path: Path)
         tracemalloc.stop()
     allowed = kept_memory(many) - kept_memory(few)
     assert allowed / 2 < peaks[1] - peaks[0] < allowed
+
+
+def test_features_that_no_value_backs_take_no_memory(tmp_path: Path) -> None:
+    with BundleWriter(tmp_path / "i", kind="incident") as writer:
+        writer.add_sample(activations={"x": Sparse(np.ones(1, np.float32), np.array([0]), (1, 1 << 30))})
+    with pytest.raises(BundleFormatError, match="1,073,741,824 features of all sites"):
+        analyze(load_bundle(tmp_path / "i"), None, CONFIG)

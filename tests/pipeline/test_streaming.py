@@ -52,6 +52,19 @@ def test_what_the_process_takes_already_is_taken_off_the_ceiling(tmp_path: Path)
     assert "max_memory of 1,000 bytes cannot be kept to" in warnings[0]
 
 
+def test_what_is_kept_until_all_is_judged_is_taken_off_the_ceiling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = record(tmp_path / "i")
+    monkeypatch.setattr(streaming, "resident_bytes", lambda: 100 << 20)
+    assert cf.kept_memory(bundle) == 2 * 20 * 6144
+    assert streaming.memory_for(bundle, 1 << 30, pytest.fail) == (1 << 30) - (148 << 20) - 2 * 20 * 6144
+    monkeypatch.setattr(cf, "kept_memory", lambda _: 900 << 20)
+    warnings: list[str] = []
+    assert streaming.memory_for(bundle, 1 << 30, warnings.append) == streaming.LEAST
+    assert "takes 943,718,400 until all is judged" in warnings[0]
+
+
 def test_processes_share_a_stated_ceiling() -> None:
     assert StreamingConfig(max_memory=900).shared_by(3).max_memory == 300
     assert StreamingConfig().shared_by(3).stated_max_memory is None

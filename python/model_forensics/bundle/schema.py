@@ -250,6 +250,8 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         raise refuse(f"token_offsets has {len(offsets)} numbers for {manifest.samples} samples; it needs one more")
     if offsets[0] != 0 or any(later < earlier for earlier, later in pairwise(offsets)):
         raise refuse("token_offsets must begin with 0 and never decrease")
+    if manifest.calls > manifest.samples:
+        raise refuse(f"{manifest.calls:,} calls for {manifest.samples:,} samples; each call has one at least")
     missing = [name for name in ALWAYS if name not in manifest.files]
     if missing:
         raise refuse(f"files does not list {', '.join(missing)}")

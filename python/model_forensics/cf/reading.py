@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from model_forensics.cf.features.table import Measured
 from model_forensics.cf.integrity import IntegrityCounts
 from model_forensics.cf.planes import Entries, Floats, Layout, read_entries
 from model_forensics.cf.windows import SampleDetail, SiteDetail, token_profiles
+from model_forensics.errors import BundleFormatError
 
 if TYPE_CHECKING:
     from model_forensics.types import Recording
@@ -31,6 +32,8 @@ class Instrument:
     sketch: Callable[[Entries], Floats] | None = None
 
 
+MOST_CHANNELS: Final = 1 << 26
+"""Features of all sites together, of each of which numbers are kept; a bundle may claim any number without a value."""
 InstrumentOf = Callable[[Block], Instrument]
 Profiles = Sequence[tuple[float | None, ...]]
 
@@ -89,7 +92,14 @@ def read(
 
     Raises:
         BaselineError: a site has another number of features than the layout says.
+        BundleFormatError: more than `MOST_CHANNELS` features.
     """
+    if layout.channels > MOST_CHANNELS:
+        raise BundleFormatError(
+            f"{layout.channels:,} features of all sites; at most {MOST_CHANNELS:,} are judged",
+            where=str(recording.path or recording.bundle_id),
+            cure="Record fewer or narrower sites in a bundle",
+        )
     dense = np.array(
         [recording.sites[i.name].layout == "dense" if i.name in recording.sites else False for i in layout.sites]
     )
