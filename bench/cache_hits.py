@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from model_forensics import cf
 from model_forensics.bundle import load_bundle, load_bundles
-from model_forensics.caching import Kept
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.demo import data_directory
+from model_forensics.pipeline.caching import Kept
 
 BAR = 20.0
 T = TypeVar("T")

@@ -24,9 +24,9 @@ from model_forensics.batch.incidents import stamp_of
 from model_forensics.demo import data_directory
 
 FINISHED = """
-INSERT INTO incident (name, state, run, deaths, bytes, modified, inode, digest, bundle_id, verdict, cause,
+INSERT INTO incident (name, state, run, attempt, deaths, bytes, modified, inode, digest, bundle_id, verdict, cause,
   anomaly_score, confidence, flip_rate, seconds, ended_at)
-VALUES (?, 'done', 'earlier', 0, ?, ?, ?, 'sha256:0', 'incident', 'cause_found', 'patch L2.mlp',
+VALUES (?, 'done', 'earlier', 0, 0, ?, ?, ?, 'sha256:0', 'incident', 'cause_found', 'patch L2.mlp',
   0.9, 0.8, 1.0, 12.0, '2026-01-01T00:00:00.000+00:00')
 """
 

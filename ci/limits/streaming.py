@@ -33,7 +33,8 @@ MIB = 1 << 20
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from model_forensics import cf, streaming
+from model_forensics import cf
+from model_forensics.pipeline import streaming
 from model_forensics.bundle import load_bundle
 from model_forensics.config import ForensicsConfig, StreamingConfig
 bundle, baseline, ceiling, output = sys.argv[1:]

@@ -26,7 +26,7 @@ ModelForensicsError
 │   │   ├── EncryptionKeyError     the key is missing, malformed or not the one that it was encrypted with
 │   │   └── CiphertextError        it was altered, truncated or reordered
 │   └── StreamError            a stream of the arithmetic coder is broken or too large
-├── WorkerError                worker processes end before they can start         exit code 3
+├── WorkerError                worker processes end, at their start or over a bundle    exit code 3
 └── StorageError               writing failed (disk full, no permission)          exit code 3
 """
 

@@ -11,8 +11,8 @@ import numpy as np
 from model_forensics import ops
 from model_forensics.config import KEYS, Loaded
 from model_forensics.config.variables import VARIABLES, stated, unknown
-from model_forensics.environment import installed
 from model_forensics.logs import HIDDEN
+from model_forensics.pipeline.environment import installed
 
 PACKAGES = ("model-forensics", "numpy", "torch", "transformers", "safetensors", "numba", "triton")
 

@@ -17,7 +17,7 @@ import pytest
 
 from model_forensics.batch.ledger import Ledger
 from model_forensics.errors import BundleFormatError, LedgerError, StorageError, UsageError, WorkerError
-from tests.batch.toy import Toy, check_results, make_bundles, noted, run_toy
+from tests.batch.toy import Toy, check_results, make_bundles, noted, run_toy, runs
 
 
 @pytest.fixture
@@ -80,7 +80,14 @@ def test_what_is_new_or_changed_is_done(batch, tmp_path):
     assert noted(tmp_path / "log").count("b") == 1
 
 
-@pytest.mark.parametrize(("behaviour", "reason"), [("raises", "RuntimeError: out of patience"), ("aborts", "SIGABRT")])
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("raises", "RuntimeError: out of patience"),
+        ("aborts", "SIGABRT"),
+        ("killed", "SIGKILL (the system does this when memory runs out)"),
+    ],
+)
 def test_a_bundle_that_ends_its_worker_twice_is_poisoned(batch, tmp_path, behaviour, reason):
     bundles = make_bundles(tmp_path / "bundles", a=behaviour, b="done", c="done")
     summary = batch(2)
@@ -88,6 +95,8 @@ def test_a_bundle_that_ends_its_worker_twice_is_poisoned(batch, tmp_path, behavi
     assert states(tmp_path) == {"a": "poisoned", "b": "done", "c": "done"}
     assert noted(tmp_path / "log").count("a") == 2
     assert reason in summary.failures[0].error
+    (told,) = runs(tmp_path / "log", "poisoned")
+    assert runs(tmp_path / "log").count(told) == 2  # both tries are one analysis
     batch(resume=True)
     assert noted(tmp_path / "log").count("a") == 2
     make_bundles(bundles, a="done")  # it has changed
@@ -108,11 +117,16 @@ def test_what_failed_is_tried_again_when_asked(batch, tmp_path):
     batch(resume=True, retry=True)
     log = noted(tmp_path / "log")
     assert (log.count("a"), log.count("b"), log.count("c")) == (2, 4, 1)
+    assert len(set(runs(tmp_path / "log"))) == 2 + 2 + 1
+    assert len(set(runs(tmp_path / "log", "poisoned"))) == 2
 
 
-def test_a_full_disk_stops_the_batch_and_blames_no_bundle(batch, tmp_path):
-    bundles = make_bundles(tmp_path / "bundles", a="done", b="full", c="done")
-    with pytest.raises(StorageError, match="no space"):
+@pytest.mark.parametrize(
+    ("behaviour", "error", "what"), [("full", StorageError, "no space"), ("damaged", LedgerError, "no ledger")]
+)
+def test_what_all_share_stops_the_batch_and_blames_no_bundle(batch, tmp_path, behaviour, error, what):
+    bundles = make_bundles(tmp_path / "bundles", a="done", b=behaviour, c="done")
+    with pytest.raises(error, match=what):
         batch()
     assert states(tmp_path) == {"a": "done", "b": "running"}
     make_bundles(bundles, b="done")

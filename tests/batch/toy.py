@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from model_forensics.batch import Job, Places, Task, run_batch
-from model_forensics.errors import BundleFormatError, StorageError
+from model_forensics.errors import BundleFormatError, LedgerError, StorageError
 from model_forensics.files import atomic_write
 from model_forensics.types import BatchSummary, IncidentFinding
 
 
 def make_bundles(directory: Path, **behaviours: str) -> Path:
-    """One toy incident for each name: `done`, `benign`, `refused`, `full`, `raises`, `aborts`, `hangs`."""
+    """One toy incident for each name: `done`, `benign`, `refused`, `full`, `damaged`, `raises`, `aborts`,
+    `killed`, `hangs`."""
     for name, behaviour in behaviours.items():
         (directory / name).mkdir(parents=True, exist_ok=True)
         (directory / name / "manifest.json").write_text(json.dumps({"does": behaviour}))
@@ -55,16 +57,21 @@ class ToyAnalyst:
         while noted(self._toy.log).count("load") < self._toy.workers:
             time.sleep(0.01)
         self._toy.note(task.name)
+        self._toy.note(f"run {task.run}")
         does = json.loads((task.path / "manifest.json").read_text())["does"]
         match does:
             case "refused":
                 raise BundleFormatError("it is odd", where=task.path, cure="Make it even")
             case "full":
                 raise StorageError("no space", where=task.staged, cure="Free some")
+            case "damaged":
+                raise LedgerError("no ledger", where=task.staged, cure="Move it away")
             case "raises":
                 raise RuntimeError("out of patience")
             case "aborts":
                 os.abort()
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
             case "hangs":
                 time.sleep(3600)
         if does != "benign":
@@ -80,14 +87,27 @@ def run_toy(
     bundles: Path, output: Path, log: Path, workers: int = 1, *, settings: str = "one", weights: str = "sha256:one",
     lease: float | None = None, together: int = 1, resume: bool = False, force: bool = False, retry: bool = False,
 ) -> BatchSummary:  # fmt: skip
+    toy = Toy(log, weights, together)
+
     def prepare(places: Places) -> Job:
-        return Job(Toy(log, weights, together), {"option": settings}, workers, "for a test", lease)
+        return Job(
+            toy, {"option": settings}, workers, "for a test", lease, lambda task, why: toy.note(f"poisoned {task.run}")
+        )
 
     return run_batch(bundles, output, prepare, resume=resume, force=force, retry=retry)
 
 
 def noted(log: Path) -> list[str]:
     """What was loaded and analysed, in order."""
+    return [line for line in lines(log) if not line.startswith(("run ", "poisoned "))]
+
+
+def runs(log: Path, kind: str = "run") -> list[str]:
+    """Names of the analyses that were begun, or of those whose bundle was `poisoned`."""
+    return [line.removeprefix(f"{kind} ") for line in lines(log) if line.startswith(f"{kind} ")]
+
+
+def lines(log: Path) -> list[str]:
     return [line.split("\t")[0] for line in log.read_text().splitlines()] if log.exists() else []
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -89,6 +91,24 @@ def test_triage_csv(run, bundles, fitted):
     assert rows[0]["signature"] == "L2.mlp"
     assert rows[2]["anomaly_score"] == ""
     assert "manifest.json is missing" in rows[2]["error"]
+
+
+def test_no_cell_of_a_csv_is_a_formula(run, bundles, fitted, monkeypatch):
+    shutil.copytree(bundles, bundles.parent / "=1+1")
+    (bundles.parent / "=1+1" / "a").rename(bundles.parent / "=1+1" / "a\nb")
+    monkeypatch.chdir(bundles.parent)
+    done = run("triage", "=1+1", "--baseline", fitted, "--format", "csv")
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert sorted(row["path"] for row in rows) == ["'=1+1/a\nb", "'=1+1/b", "'=1+1/c"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take UTF-8 only")
+@pytest.mark.parametrize("output_format", ["table", "csv", "json"])
+def test_triage_of_names_that_are_not_utf_8(run, bundles, fitted, output_format):
+    (bundles / "a").rename(os.fsdecode(os.fsencode(bundles / "a") + b"\xff"))
+    done = run("triage", bundles, "--baseline", fitted, "--format", output_format, "--no-groups")
+    assert done.exit_code == 0, done.output
 
 
 def test_triage_lists_broken_and_foreign_bundles(run, bundles, fitted, edit_manifest):
@@ -320,12 +340,12 @@ def test_a_process_that_is_interrupted(data, tmp_path):
     program = (
         "import pathlib, signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a suite in the background has it ignored
-        "import model_forensics.pipeline as pipeline\n"
+        "from model_forensics import cf\n"
         "from model_forensics.cli.main import main\n"
         "def wait(*arguments, **keywords):\n"
         f"    pathlib.Path({str(marker)!r}).touch()\n"
         "    time.sleep(600)\n"
-        "pipeline.cf.analyze = wait\n"
+        "cf.analyze = wait\n"
         f"main(['analyze', {str(data / 'incident')!r}, '--forensics-only', '--output', {str(output)!r}])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

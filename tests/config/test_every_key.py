@@ -19,8 +19,8 @@ from model_forensics.config import KEYS, load_config
 from model_forensics.config.keys import nested
 from model_forensics.demo import data_directory
 from model_forensics.errors import ConfigError, ModelForensicsError
+from model_forensics.pipeline.streaming import must_stream
 from model_forensics.store import AuditLog
-from model_forensics.streaming import must_stream
 
 SHORT = {"device": "cpu", "cache.enabled": False, "modules.cf.compression_methods": ["arithmetic"]}
 

@@ -6,7 +6,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -63,6 +63,49 @@ def test_a_row_that_is_entered_again_is_there_once(ledger):
     assert ledger.append(row("1"))
     assert not ledger.append(row("1", bundle="other"))
     assert ledger.statistics(now=NOW).runs == 1
+
+
+def test_a_result_takes_the_place_of_a_refusal_of_the_same_run(ledger):
+    ledger.append(row("1", verdict=None, error="StorageError"))
+    assert ledger.append(row("1"))
+    assert not ledger.append(row("1", verdict=None, error="StorageError"))
+    found = ledger.statistics(now=NOW)
+    assert (found.runs, found.refused, found.incidents, found.errors) == (1, 0, 1, {})
+    assert found.seconds["total"].count == 1
+
+
+def test_what_may_not_be_written_is_refused_by_the_check(ledger, monkeypatch):
+    ledger.append(row("1"))
+    monkeypatch.setattr("os.access", lambda place, mode: not (mode & 2 and str(place) == str(ledger.path.parent)))
+    with pytest.raises(StorageError, match="not permitted"):
+        ledger.check()
+
+
+def test_locks_that_do_not_work_are_named(ledger, monkeypatch):
+    """As on network file systems."""
+    ledger.append(row("1"))
+    real = sqlite3.connect
+
+    class Unlockable(sqlite3.Connection):
+        def execute(self, statement, *values):
+            if statement.startswith("BEGIN"):
+                problem = sqlite3.OperationalError("locking protocol")
+                problem.sqlite_errorcode = sqlite3.SQLITE_PROTOCOL
+                raise problem
+            return super().execute(statement, *values)
+
+    monkeypatch.setattr("sqlite3.connect", lambda *given, **more: real(*given, **more, factory=Unlockable))
+    for use in (ledger.check, ledger.statistics, lambda: ledger.append(row("2"))):
+        with pytest.raises(StorageError, match="locking protocol"):
+            use()
+
+
+def test_zones_and_clocks_that_are_set_back(ledger):
+    east = timezone(timedelta(hours=9))
+    ledger.append(LedgerRow("1", NOW.astimezone(east), bundle_id="a", verdict="no_fix_found"))
+    ledger.append(LedgerRow("2", NOW - timedelta(hours=1), bundle_id="a", verdict="not_reproduced"))
+    assert ledger.statistics(NOW, now=NOW).runs == 1
+    assert ledger.statistics(now=NOW).verdicts == {"not_reproduced": 1}  # entered last, whatever the clock said
 
 
 def test_since_takes_what_ended_then_or_later(ledger):

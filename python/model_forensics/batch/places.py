@@ -16,7 +16,7 @@ from model_forensics.errors import UsageError
 from model_forensics.files import storage_errors
 
 ENDINGS = (".html", ".json")  # in the order in which they are published: who sees the JSON sees the page
-_KEPT = re.compile(r"[\w. +=@,-]{1,120}")
+_KEPT = re.compile(r"(?![.-])[\w. +=@,-]{1,120}")
 _STAGING = ".staging-"
 
 
@@ -26,7 +26,7 @@ def result_name(directory: str) -> str:
     Most names stay as they are. Others (very long, not UTF-8, with control characters, "~" or a leading dot) keep what
     can be kept, and get a digest after "~", which no other name has.
     """
-    if _KEPT.fullmatch(directory) and not directory.startswith((".", "-")) and directory.isprintable():
+    if _KEPT.fullmatch(directory) and directory.isprintable():
         return directory
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", directory)[:80].lstrip(".-")
     return f"{readable}~{hashlib.sha256(os.fsencode(directory)).hexdigest()[:32]}"

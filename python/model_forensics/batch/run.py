@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model_forensics.batch import record
@@ -34,6 +34,8 @@ class Job:
         workers: processes.
         workers_reason: why so many.
         lease_seconds: how long one incident may take until its worker is ended; None for no limit.
+        poisoned: told of a bundle that ended its workers, and why, before the ledger is: workers that end tell nobody
+            themselves. After a kill it may be told again of the same `run`.
     """
 
     start: Start
@@ -41,6 +43,7 @@ class Job:
     workers: int
     workers_reason: str
     lease_seconds: float | None = None
+    poisoned: Callable[[Task, str], None] = lambda task, reason: None
 
 
 def run_batch(
@@ -80,9 +83,9 @@ def run_batch(
         _settle(ledger, {"directory": str(directory.resolve()), **job.settings})
         try:
             with Workers(job.start, job.workers, job.lease_seconds) as workers:  # they load while we look what to do
-                plan = make_plan(*(known or find_bundle_names(directory)), ledger.rows(), retry=retry)
+                plan = make_plan(*(known or find_bundle_names(directory)), ledger, retry=retry)
                 ledger.touch(plan.moved)
-                Foreman(ledger, places, workers, plan, progress).work()
+                Foreman(ledger, places, workers, plan, job.poisoned, progress).work()
         finally:  # also on Ctrl-C; after a kill the next run begins with it
             record.recover(ledger, places)
         summary = summarise(ledger, places, directory, job.workers, job.workers_reason)
@@ -93,13 +96,22 @@ def run_batch(
 class Foreman:
     """Keeps workers busy until nothing is left."""
 
-    def __init__(self, ledger: Ledger, places: Places, workers: Workers, plan: Plan, progress: Progress) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        places: Places,
+        workers: Workers,
+        plan: Plan,
+        poisoned: Callable[[Task, str], None],
+        progress: Progress,
+    ) -> None:
         self._ledger = ledger
         self._places = places
         self._workers = workers
         self._waiting = deque(plan.waiting)
         self._suspects = deque(plan.suspects)
         self._total = plan.total
+        self._poisoned = poisoned
         self._progress = progress
 
     def work(self) -> None:
@@ -122,17 +134,22 @@ class Foreman:
                 self._give(worker, self._suspects.popleft())
 
     def _give(self, worker: Worker, incident: Incident) -> None:
-        self._ledger.claim(incident.name, incident.stamp, self._places.run, incident.deaths)
+        self._claim(incident)
         self._places.withdraw(incident.name)  # what an earlier version of the bundle came to
-        stamp = "-".join(map(str, incident.stamp))
-        task = Task(
-            incident.name,
-            f"{self._ledger.started_at().isoformat()} {self._places.root} {incident.name} {stamp}",
-            incident.path,
-            self._places.staged(incident.name),
-            self._places.result(incident.name),
+        self._workers.hand_over(worker, incident, self._task(incident))
+
+    def _claim(self, incident: Incident) -> None:
+        self._ledger.claim(incident.name, incident.stamp, self._places.run, incident.attempt, incident.deaths)
+
+    def _task(self, incident: Incident) -> Task:
+        place = f"{self._places.root} {incident.name} {'-'.join(map(str, incident.stamp))}"
+        return Task(
+            name=incident.name,
+            run=f"{self._ledger.started_at().isoformat()} {place} {incident.attempt}",
+            path=incident.path,
+            staged=self._places.staged(incident.name),
+            result=self._places.result(incident.name),
         )
-        self._workers.hand_over(worker, incident, task)
 
     def _hear(self, worker: Worker, message: Message | Died) -> None:
         match message:
@@ -155,12 +172,14 @@ class Foreman:
                 self._note_death(incident, reason)
 
     def _note_death(self, incident: Incident, reason: str) -> None:
-        deaths = incident.deaths + 1
-        if deaths >= DEADLY:
-            self._ledger.fail(incident.name, "poisoned", f"ended its worker {deaths} times: {reason}", deaths)
-        else:
-            self._ledger.claim(incident.name, incident.stamp, self._places.run, deaths)
-            self._suspects.append(Incident(incident.name, incident.path, incident.stamp, deaths))
+        again = replace(incident, deaths=incident.deaths + 1)
+        if again.deaths < DEADLY:
+            self._claim(again)
+            self._suspects.append(again)
+            return
+        why = f"ended its worker {again.deaths} times: {reason}"
+        self._poisoned(self._task(incident), why)
+        self._ledger.fail(incident.name, "poisoned", why, again.deaths)
 
     def _check_identity(self, identity: Mapping[str, str | None]) -> None:
         """Models are known once they are loaded.

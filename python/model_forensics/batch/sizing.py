@@ -11,6 +11,11 @@ OVERHEAD = 2**30
 SHARE = 0.8
 """Of the memory that is available, what the workers may take together."""
 
+MEMORY = Path("/proc/meminfo")
+OWN_GROUP = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
+DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
+
 
 def suitable_workers(*, gpu: bool, model_bytes: int | None) -> tuple[int, str]:
     """How many processes, and why.
@@ -33,20 +38,21 @@ def suitable_workers(*, gpu: bool, model_bytes: int | None) -> tuple[int, str]:
 
 
 def model_bytes(*sources: str | None) -> int | None:
-    """Size of the weights in these local directories; None when one is no local directory."""
+    """Size of the weights in these local directories; None when one is none, or has its weights in other files."""
     total = 0
     for source in sources:
         if source is None:
             continue
-        if not Path(source).is_dir():
+        sizes = [path.stat().st_size for path in Path(source).glob("*.safetensors")]
+        if not sizes:
             return None
-        total += sum(path.stat().st_size for path in Path(source).glob("*.safetensors"))
+        total += sum(sizes)
     return total
 
 
 def has_gpu() -> bool:
     """Whether a driver for one is loaded; without asking torch, which takes seconds to load."""
-    return any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd"))
+    return any(device.exists() for device in DRIVERS)
 
 
 def available_memory() -> int | None:
@@ -57,16 +63,33 @@ def available_memory() -> int | None:
 
 def _system_memory() -> int | None:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = _numbers(MEMORY).get("MemAvailable:")
     except OSError:
         return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+    return None if available is None else 1024 * available
 
 
 def _group_memory() -> int | None:
-    group = Path("/sys/fs/cgroup")
+    """The least that this process's control group and those around it leave; None where none has a limit."""
+    try:
+        path = next(line[3:] for line in OWN_GROUP.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):  # without control groups of version 2
+        return None
+    own = GROUPS / path.strip("/")
+    groups = [group for group in (own, *own.parents) if group.is_relative_to(GROUPS)]
+    return min((free for group in groups if (free := _free_in(group)) is not None), default=None)
+
+
+def _free_in(group: Path) -> int | None:
     try:
         limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
+        # Files that were read and not used since count as used, and go when memory is needed.
+        droppable = _numbers(group / "memory.stat").get("inactive_file", 0)
     except OSError:
         return None
-    return None if limit == "max" else max(0, int(limit) - used)
+    return None if limit == "max" else max(0, int(limit) - (used - droppable))
+
+
+def _numbers(file: Path) -> dict[str, int]:
+    """From lines of a name and a number."""
+    return {name: int(number) for name, number, *_ in map(str.split, file.read_text().splitlines())}

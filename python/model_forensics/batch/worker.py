@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
-from model_forensics.errors import InputRefused, ModelForensicsError
+from model_forensics.errors import AuditError, InputRefused, LedgerError, ModelForensicsError
 from model_forensics.types import IncidentFinding
 
 
@@ -24,7 +24,8 @@ from model_forensics.types import IncidentFinding
 class Task:
     """One incident: analyse the bundle, write the result to `staged`, and let it say that it is at `result`.
 
-    `run` names this analysis among all: the same when a batch that was killed begins it again.
+    `run` names this analysis among all: the same when a batch that was killed begins it again, another one when a
+    bundle is analysed anew because it has changed or because it is retried.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Analyst(Protocol):
 
         Raises:
             InputRefused: this bundle cannot be analysed.
-            ModelForensicsError: no bundle can (disk full, contradictory settings).
+            AuditError, LedgerError, ModelForensicsError: no bundle can (damaged ledger, disk full).
         """
 
 
@@ -106,6 +107,8 @@ def serve(connection: Connection, start: Start) -> None:
 def _answer(connection: Connection, analyst: Analyst, task: Task) -> Message:
     try:
         return analyst(task)
+    except (AuditError, LedgerError) as error:  # refused, but of what all incidents share: this one is not to blame
+        return Fatal(error)
     except InputRefused as error:
         return Refused(str(error))
     except ModelForensicsError as error:

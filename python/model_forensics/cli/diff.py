@@ -31,8 +31,9 @@ def command(
     Example:
       model-forensics diff monday.json tuesday.json
     """
-    from model_forensics import report, sources  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
     from model_forensics.files import write_protected  # noqa: PLC0415
+    from model_forensics.pipeline import sources  # noqa: PLC0415
 
     if report_path is not None:
         sources.check_writable(report_path, overwrite=force)

@@ -26,7 +26,7 @@ def command(results: Path, output: Path | None, decrypt: bool, force: bool, outp
     from model_forensics import report  # noqa: PLC0415  (keeps --help fast)
     from model_forensics.errors import UsageError  # noqa: PLC0415
     from model_forensics.files import atomic_write, write_protected  # noqa: PLC0415
-    from model_forensics.sources import check_writable  # noqa: PLC0415
+    from model_forensics.pipeline.sources import check_writable  # noqa: PLC0415
 
     target = output or results.with_suffix(".html")
     if target.resolve() == results.resolve():

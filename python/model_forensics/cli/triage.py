@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from model_forensics.types import TriageEntry, TriageGroup
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 @click.command("triage")
 @click.argument("directory", type=options.EXISTING, required=False)
 @options.baseline
@@ -72,7 +75,7 @@ def command(
 
 
 def _show(entries: list[TriageEntry], top: int | None, output_format: str, *, grouped: bool) -> None:
-    from model_forensics.triage import groups_of  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.pipeline.triage import groups_of  # noqa: PLC0415  (keeps --help fast)
 
     groups = groups_of(entries)[:top]
     if grouped:
@@ -93,14 +96,22 @@ def _show(entries: list[TriageEntry], top: int | None, output_format: str, *, gr
 
 
 def _print_csv(listed: list[dict[str, object]]) -> None:
-    """One line a bundle, refused ones too; empty where nothing was measured."""
+    """One line a bundle, refused ones too; empty where nothing was measured.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe before it: ids and paths come from strangers.
+    """
     from model_forensics.types import TriageEntry  # noqa: PLC0415  (keeps --help fast)
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(TriageEntry.model_fields), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(listed)
+    for entry in listed:
+        writer.writerow({name: _harmless(value) for name, value in entry.items()})
     click.echo(text.getvalue(), nl=False)
+
+
+def _harmless(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _print_groups(groups: list[TriageGroup]) -> None:

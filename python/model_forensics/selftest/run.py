@@ -147,7 +147,7 @@ def _writable(place: Path) -> Outcome:
 def _model(config: Config, model: str | None, model_factory: str | None) -> Outcome:
     if model is None and model_factory is None:
         return Outcome("skipped", "no model is named; --model names one")
-    from model_forensics import sources  # noqa: PLC0415  (torch loads late)
+    from model_forensics.pipeline import sources  # noqa: PLC0415  (torch loads late)
 
     opened = sources.open_model(model, factory=model_factory, config=config)
     reference = opened.reference

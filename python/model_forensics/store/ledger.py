@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from model_forensics.errors import LedgerError, StorageError
 from model_forensics.store.statistics import Finished, Statistics, summarise
-from model_forensics.types import AnalysisResult
+from model_forensics.types import AnalysisResult, printable
 
 LEDGER_FILE: Final = "ledger.sqlite"
 APPLICATION_ID: Final = 0x4D464C47  # "MFLG", in the file's header: what kind of SQLite file it is
@@ -129,17 +129,25 @@ class Ledger:
         self._patience = patience
 
     def check(self) -> None:
-        """Refuse, before the work, a ledger that could not be written after it.
+        """Refuse, before the work, a ledger that could not be written after it, as far as can be told without writing.
 
         Raises:
             LedgerError: the file is damaged, something else, or of a later release.
+            StorageError: it cannot be read, or may not be written to.
         """
-        if self.path.exists():
-            with self._open():
-                pass
+        if not self.path.exists():
+            return
+        for place in (self.path, self.path.absolute().parent):  # SQLite's journal lies beside it
+            if not os.access(place, os.W_OK):
+                what = "writing to the ledger is not permitted"
+                raise StorageError(what, where=place, cure="Change the permissions, or choose another output_dir")
+        with self._open():
+            pass
 
     def append(self, row: LedgerRow) -> bool:
         """Enters a row; False when its `run` was there already, so that a row may be entered again after a crash.
+
+        A result takes the place of a refusal of the same run: the disk was full, and the batch was resumed.
 
         Raises:
             LedgerError: the file is damaged, something else, or of a later release.
@@ -147,12 +155,15 @@ class Ledger:
         """
         values = {name: value for name, value in vars(row).items() if name != "seconds"}
         values["finished_at"] = _microseconds(row.finished_at)
+        values = {name: printable(value) if isinstance(value, str) else value for name, value in values.items()}
         values["causes"] = None if row.causes is None else json.dumps(row.causes, ensure_ascii=False)
         names = ", ".join(values)
         places = ", ".join("?" for _ in values)
         with self._open(make=True) as database:
             if not _version(database):
                 _create(database)
+            if row.verdict is not None:
+                _withdraw_refusal(database, row.run)
             entered = database.execute(
                 f"INSERT INTO analyses ({names}) VALUES ({places}) ON CONFLICT (run) DO NOTHING", tuple(values.values())
             )
@@ -254,6 +265,12 @@ def _create(database: sqlite3.Connection) -> None:
             database.execute(statement)
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _withdraw_refusal(database: sqlite3.Connection, run: str) -> None:
+    for number in database.execute("SELECT id FROM analyses WHERE run = ? AND verdict IS NULL", (run,)).fetchall():
+        database.execute("DELETE FROM stages WHERE analysis = ?", number)
+        database.execute("DELETE FROM analyses WHERE id = ?", number)
 
 
 def _read(database: sqlite3.Connection, since: datetime | None) -> Iterator[Finished]:

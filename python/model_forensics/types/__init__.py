@@ -6,6 +6,7 @@ document (`AnalysisResult`) is what `results.json` holds; its JSON Schema is der
 
 from model_forensics.types.base import (
     Frozen,
+    printable,
 )
 from model_forensics.types.batch import (
     SUMMARY_SCHEMA_VERSION,
@@ -138,4 +139,5 @@ __all__ = [
     "VersionDifference",
     "Window",
     "WrittenSite",
+    "printable",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, Literal
 
-from model_forensics.types.base import Frozen
+from model_forensics.types.base import Frozen, Printable
 from model_forensics.types.results import Verdict
 
 SUMMARY_SCHEMA_VERSION: Final = "1.0"
@@ -64,8 +64,8 @@ class BatchSummary(Frozen):
     """`summary.json`. Missing is null, never a made-up number."""
 
     schema_version: Literal["1.0"] = SUMMARY_SCHEMA_VERSION
-    directory: str
-    output: str
+    directory: Printable
+    output: Printable
     started_at: datetime  # of the first run, when it was resumed
     finished_at: datetime
     workers: int
@@ -75,7 +75,7 @@ class BatchSummary(Frozen):
     groups: tuple[IncidentGroup, ...]  # the largest first
     failures: tuple[IncidentFailure, ...]
     durations: Durations | None
-    settings: dict[str, str | None]
+    settings: dict[str, Printable | None]
 
     @property
     def failed(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from model_forensics.types.base import Frozen
+from model_forensics.types.base import Frozen, Printable
 
 InterventionKind = Literal["zero", "mean", "patch"]
 DonorKind = Literal["benign_mean", "benign_sample", "contrast", "reference_model", "given"]
@@ -22,7 +22,7 @@ class Donor(Frozen):
     """Where replacement activations come from."""
 
     kind: DonorKind
-    source: str | None  # bundle path, model source or file
+    source: Printable | None  # bundle path, model source or file
     weights_digest: str | None = None
     content_digest: str | None = None  # "sha256:…" of given values
     same_input: bool  # the donor ran on the very same input, so positions correspond

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from model_forensics.types.base import Frozen
+from model_forensics.types.base import Frozen, Printable
 from model_forensics.types.causal import FixSet, Replay, SearchSpent
 from model_forensics.types.forensics import Onset, SiteMetrics, VersionDifference
 from model_forensics.types.recordings import ModelReference
@@ -44,18 +44,18 @@ class Environment(Frozen):
     backends: dict[str, str]  # operation → backend that served it
     seed: int
     configuration: dict[str, Any]
-    model_source: str | None
+    model_source: Printable | None
     model_factory: str | None
     weights_digest: str | None
-    donor_source: str | None
-    incident_path: str | None
-    baseline_path: str | None
+    donor_source: Printable | None
+    incident_path: Printable | None
+    baseline_path: Printable | None
 
 
 class BundleSummary(Frozen):
     """What the report says about the incident."""
 
-    path: str | None
+    path: Printable | None
     created_at: datetime
     samples: int
     groups: int
@@ -86,8 +86,8 @@ class AnalysisResult(Frozen):
     version_difference: VersionDifference | None = None
     incident: BundleSummary
     environment: Environment
-    warnings: tuple[str, ...] = ()
-    export_path: str | None = None
+    warnings: tuple[Printable, ...] = ()
+    export_path: Printable | None = None
 
 
 class TriageEntry(Frozen):

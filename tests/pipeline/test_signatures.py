@@ -15,8 +15,8 @@ from model_forensics.config import Config
 from model_forensics.demo import data_directory, task
 from model_forensics.demo.make import damage, record
 from model_forensics.models import Model
-from model_forensics.signatures import signature_of
-from model_forensics.triage import groups_of
+from model_forensics.pipeline.signatures import signature_of
+from model_forensics.pipeline.triage import groups_of
 
 PLACES = ((2, "mlp"), (1, "attn"), (3, "attn"))
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import bookkeeping, report, sources
+from model_forensics import report
 from model_forensics.bundle import load_bundles
 from model_forensics.cf import Baseline, is_baseline
 from model_forensics.files import write_protected
-from model_forensics.pipeline import RCAPipeline
-from model_forensics.signatures import signature_of
+from model_forensics.pipeline import bookkeeping, sources
+from model_forensics.pipeline.rca import RCAPipeline
+from model_forensics.pipeline.signatures import signature_of
 from model_forensics.types import AnalysisResult, IncidentFinding, Recording
 
 if TYPE_CHECKING:

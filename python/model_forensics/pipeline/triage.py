@@ -8,20 +8,24 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from model_forensics import ops, streaming
+from model_forensics import ops
 from model_forensics.bundle import load_bundle
-from model_forensics.environment import summarise_recording
 from model_forensics.errors import BackendUnavailable, InputRefused
-from model_forensics.logs import LOGGER
+from model_forensics.logs import LOGGER, timed
+from model_forensics.pipeline import streaming
+from model_forensics.pipeline.environment import summarise_recording
+from model_forensics.pipeline.signatures import signature_of
 from model_forensics.processes import one_thread_each, processors
-from model_forensics.signatures import signature_of
-from model_forensics.types import ForensicsResult, TriageEntry, TriageGroup
+from model_forensics.types import TriageEntry, TriageGroup
 
 if TYPE_CHECKING:
     from model_forensics.cf import Baseline
     from model_forensics.config import Config
+    from model_forensics.types import ForensicsResult
+
+SortBy = Literal["anomaly", "size", "date"]
 
 BUNDLES_A_WORKER = 64  # a process takes about a second to start; fewer bundles than these would be done meanwhile
 BUNDLES_A_MESSAGE = 4
@@ -32,6 +36,24 @@ _in_this_process: Callable[[Path], TriageEntry] | None = None
 def suitable_workers(bundles: int) -> int:
     """Processes that are worth starting for so many bundles, at most one for each processor."""
     return max(1, min(processors(), bundles // BUNDLES_A_WORKER))
+
+
+def rank(
+    paths: Sequence[Path],
+    baseline: Baseline | None,
+    config: Config,
+    workers: int,
+    sort_by: SortBy,
+    progress: Callable[[str, int, int], None],
+) -> list[TriageEntry]:
+    """Entries of all paths, the most urgent first, with the numbers of their groups; refused ones last."""
+    entries: list[TriageEntry] = []
+    progress("triage", 0, len(paths))
+    with timed("triage"):
+        for entry in triage_bundles(paths, baseline, config, workers):
+            entries.append(entry)
+            progress("triage", len(entries), len(paths))
+    return numbered(sorted(entries, key=lambda entry: _urgency(entry, sort_by)))
 
 
 def triage_bundles(
@@ -122,6 +144,18 @@ def ranking(forensics: ForensicsResult) -> list[str]:
     """Judged sites, the most suspicious first; ties by execution order."""
     judged = [metric for metric in forensics.metrics if metric.rank_score is not None]
     return [metric.site for metric in sorted(judged, key=lambda metric: -(metric.rank_score or 0.0))]
+
+
+def _urgency(entry: TriageEntry, sort_by: SortBy) -> tuple[bool, bool, float]:
+    """Least for what comes first: before those without a value, and those that were refused."""
+    value: float | None
+    if sort_by == "anomaly":
+        value = entry.anomaly_score
+    elif sort_by == "size":
+        value = entry.bytes
+    else:
+        value = entry.created_at.timestamp() if entry.created_at else None
+    return (entry.error is not None, value is None, -(value or 0.0))
 
 
 def _start_worker(baseline: Baseline | None, config: Config) -> None:

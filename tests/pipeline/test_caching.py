@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_forensics import RCAPipeline, caching, cf
+from model_forensics import RCAPipeline, cf
 from model_forensics.bundle import load_bundle, load_bundles
 from model_forensics.config import Config, ForensicsConfig
 from model_forensics.demo import data_directory
+from model_forensics.pipeline import caching
 
 TIMES = {"execution_time", "export_path"}
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_forensics import RCAPipeline, cf, streaming
+from model_forensics import RCAPipeline, cf
 from model_forensics.bundle import Bundle, BundleWriter, load_bundle
 from model_forensics.config import ForensicsConfig, StreamingConfig
+from model_forensics.pipeline import streaming
 
 CONFIG = ForensicsConfig(compression_methods=("arithmetic",))
 

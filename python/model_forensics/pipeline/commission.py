@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_forensics import sources
-from model_forensics.analyst import AnalystSetup
-from model_forensics.batch import Job, Places, has_gpu, model_bytes, suitable_workers
+from model_forensics.batch import Job, Places, Task, has_gpu, model_bytes, suitable_workers
 from model_forensics.bundle import is_bundle, load_bundles
-from model_forensics.caching import Kept
 from model_forensics.cf import Baseline, is_baseline
-from model_forensics.errors import UsageError
+from model_forensics.errors import UsageError, WorkerError
 from model_forensics.files import sha256_bytes
+from model_forensics.pipeline import bookkeeping, sources
+from model_forensics.pipeline.analyst import AnalystSetup
+from model_forensics.pipeline.caching import Kept
 
 if TYPE_CHECKING:
     from model_forensics.config import Config
@@ -70,7 +70,12 @@ class Commission:
             workers=count,
             workers_reason=reason,
             lease_seconds=60 * LEASES * self.config.timeout_minutes,
+            poisoned=self._enter_poisoned,
         )
+
+    def _enter_poisoned(self, task: Task, why: str) -> None:
+        error = WorkerError(why, where=task.path, cure="Analyse it alone, with more memory or time")
+        bookkeeping.enter_refusal(self.config, task.path, task.run, error)
 
     @property
     def _benign(self) -> Path | None:
@@ -79,9 +84,10 @@ class Commission:
     def _check(self, places: Places) -> None:
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers is {self.workers}", cure="Give 1 or more, or None")
-        directory = self.directory.resolve()
-        if is_bundle(directory) and places.root.is_relative_to(directory):
-            raise UsageError("is inside the incident bundle", where=places.root, cure="Choose a place outside of it")
+        root = places.root.resolve()
+        bundle = next((place for place in (root, *root.parents) if is_bundle(place)), None)
+        if bundle is not None:
+            raise UsageError(f"is inside the bundle {bundle}", where=places.root, cure="Choose a place outside of it")
 
     def _fit(self, places: Places) -> str | None:
         """The id of the baseline, which is at `places.baseline` then.

@@ -9,7 +9,7 @@ import pytest
 from model_forensics import errors
 from model_forensics.errors import BundleDigestError, ModelForensicsError, UsageError
 from model_forensics.pipeline import RCAPipeline
-from model_forensics.triage import BUNDLES_A_WORKER, suitable_workers
+from model_forensics.pipeline.triage import BUNDLES_A_WORKER, suitable_workers
 
 
 def test_processes_are_started_only_where_they_pay() -> None:

@@ -17,6 +17,7 @@ from model_forensics import spans
 from model_forensics.errors import LedgerError, ModelForensicsError, StorageError, UsageError
 from model_forensics.files import sha256_file
 from model_forensics.logs import LOGGER
+from model_forensics.pipeline.sources import check_writable
 from model_forensics.store import LEDGER_FILE, Action, Ledger, LedgerRow, audited
 
 if TYPE_CHECKING:
@@ -123,20 +124,27 @@ class Book:
         if self._entered:
             return
         recording = self._recording
-        row = LedgerRow(
-            run=self._run,
-            finished_at=datetime.now(UTC),
+        row = _refusal(
+            self._run,
+            self._path,
+            error,
             bundle_id=None if recording is None else recording.bundle_id,
             bundle_digest=None if recording is None else recording.content_digest,
-            bundle_path=self._path,
-            error=type(error).__name__,
-            message=str(error),
             seconds=self._seconds,
         )
         try:
             self._ledger.append(row)
         except (LedgerError, StorageError) as trouble:
             LOGGER.error("the refused analysis is not in the ledger: %s", trouble)
+
+
+def enter_refusal(config: Config, bundle: Path, run: str, error: ModelForensicsError) -> None:
+    """Enters an analysis that could not enter itself, because its process ended.
+
+    Raises:
+        LedgerError, StorageError: the ledger could not be written to.
+    """
+    Ledger(config.output_dir / LEDGER_FILE).append(_refusal(run, _absolute(bundle), error))
 
 
 @contextmanager
@@ -149,9 +157,11 @@ def entered(config: Config, incident: str | Path | Recording, run: str | None = 
     Contradictory arguments (`UsageError`) and interruptions are no analyses, and make no row.
 
     Raises:
-        LedgerError: the ledger could not be written to afterwards.
+        LedgerError, StorageError: the ledger could not be written to afterwards.
     """
-    ledger = Ledger(config.output_dir / LEDGER_FILE)
+    path = config.output_dir / LEDGER_FILE
+    check_writable(path)
+    ledger = Ledger(path)
     ledger.check()
     book = Book(ledger, incident, run)
     try:
@@ -162,6 +172,17 @@ def entered(config: Config, incident: str | Path | Recording, run: str | None = 
     except ModelForensicsError as error:
         book.refused(error)
         raise
+
+
+def _refusal(run: str, path: str | None, error: ModelForensicsError, **known: Any) -> LedgerRow:
+    return LedgerRow(
+        run=run,
+        finished_at=datetime.now(UTC),
+        bundle_path=path,
+        error=type(error).__name__,
+        message=str(error),
+        **known,
+    )
 
 
 def _absolute(path: str | Path | None) -> str | None:

@@ -1,0 +1,57 @@
+"""What a result concludes from the stages: verdict, evidence, confidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from model_forensics.types import Evidence
+
+if TYPE_CHECKING:
+    from model_forensics.types import CausalResult, ForensicsResult, Verdict
+
+
+def verdict(forensics: ForensicsResult, causal: CausalResult | None) -> Verdict:
+    """In a word, what was found out."""
+    if causal is not None:
+        if causal.replay.failing == 0:
+            return "not_reproduced"
+        if causal.fix_set is None:
+            return "no_fix_found"
+        return "cause_found" if causal.fix_set.label == "cause" else "workaround_found"
+    if any(metric.is_anomalous for metric in forensics.metrics):
+        return "anomaly_located"
+    judged = any(metric.anomaly_score is not None for metric in forensics.metrics)
+    return "nothing_anomalous" if judged else "not_judged"
+
+
+def evidence(forensics: ForensicsResult, causal: CausalResult | None) -> Evidence:
+    """What the search measured, and whether it agrees with the onset; null where nothing was searched."""
+    if causal is None:
+        return Evidence(replay=None, search=None, best_effect=None, onset_agrees=None)
+    agrees = None
+    if causal.fix_set is not None and forensics.onset is not None:
+        layers = {metric.site: metric.layer for metric in forensics.metrics}
+        onset_layer = layers.get(forensics.onset.site)
+        sites = [intervention.site for intervention in causal.fix_set.interventions]
+        known = [layer for layer in map(_layer_of, sites) if layer is not None]
+        agrees = forensics.onset.site in sites or (bool(known) and onset_layer == min(known))
+    return Evidence(replay=causal.replay, search=causal.spent, best_effect=causal.best_effect, onset_agrees=agrees)
+
+
+def confidence(causal: CausalResult | None) -> float | None:
+    """How much the measured evidence carries, 0 to 1; null when no cause was found.
+
+    The lower bound of the flip rate, times how much of the donor's score is recovered (at most 1), times the share of
+    anomalies that the repair explains away where that was measurable. Not yet calibrated as a probability.
+    """
+    if causal is None or causal.fix_set is None or causal.fix_set.label != "cause":
+        return None
+    fix = causal.fix_set
+    assert fix.recovery is not None, "a cause has a measured recovery"
+    explained = 1.0 if fix.explained_away is None else fix.explained_away
+    return fix.flip_interval.low * min(1.0, max(0.0, fix.recovery)) * explained
+
+
+def _layer_of(site: str) -> int | None:
+    head = site.split(".", 1)[0]
+    return int(head[1:]) if head[:1] == "L" and head[1:].isdigit() else None
