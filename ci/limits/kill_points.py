@@ -55,8 +55,8 @@ def main() -> int:
             if given.only in kind.name:
                 rows.append(strike(kind, Path(temporary, str(number)), shim, given.kills, given.failures))
                 print(json.dumps(rows[-1]), flush=True)
-    if given.output:
-        given.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+                if given.output:
+                    given.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     return 1 if any(row["violations"] for row in rows) else 0
 
 

@@ -12,6 +12,7 @@ from tests.kills.bundles import (
     Rekey,
     SaveBaseline,
 )
+from tests.kills.documents import Hook, LogFile, Migration, Results
 from tests.kills.scenario import Scenario
 from tests.kills.stores import FullCache, NewAuditLog, NewCache, NewLedger, OldAuditLog, OldLedger
 
@@ -30,4 +31,8 @@ SCENARIOS: tuple[type[Scenario], ...] = (
     OldAuditLog,
     SaveBaseline,
     Rekey,
+    Results,
+    Hook,
+    Migration,
+    LogFile,
 )

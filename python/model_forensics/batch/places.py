@@ -125,9 +125,10 @@ class Places:
         """Removes staging directories and what `files` had not finished. The lock is held, so nobody needs them."""
         for _, place in self.stagings():
             shutil.rmtree(place, ignore_errors=True)  # that of a dying worker may fill again meanwhile
-        for name in ("summary", "baseline"):
-            for place in self.root.glob(f".{name}*"):
-                shutil.rmtree(place) if place.is_dir() else place.unlink()
+        with storage_errors(self.root):
+            for name in ("summary", "baseline"):
+                for place in self.root.glob(f".{name}*"):
+                    shutil.rmtree(place) if place.is_dir() else place.unlink()
 
     def clear(self) -> None:
         """Removes everything that a batch wrote here, except its ledger."""

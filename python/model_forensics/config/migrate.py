@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from model_forensics.config.load import OLD_VERSION, load_config
 from model_forensics.config.schema import VERSION, Config
 from model_forensics.config.yaml_file import Document, read_yaml
 from model_forensics.errors import ConfigError, UsageError
-from model_forensics.files import atomic_write
+from model_forensics.files import atomic_write, storage_errors
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,16 @@ def migrate_file(path: str | Path) -> Migration:
     draft = file.with_name(f".{file.name}.v{VERSION}.tmp")
     try:
         atomic_write(draft, text.encode())
-        draft.chmod(mode)
+        with storage_errors(file):
+            draft.chmod(mode)
         if not _is_same(draft, before.config):
             raise ConfigError("cannot be migrated", where=file, cure=f'Write version: "{VERSION}" into it by hand')
         _write_backup(backup, document.text, mode, file)
-        os.replace(draft, file)
+        with storage_errors(file):
+            os.replace(draft, file)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to report
+            draft.unlink()
     old, new = f"{file} (v{OLD_VERSION})", f"{file} (v{VERSION})"
     diff = "".join(difflib.unified_diff(_lines(document.text), _lines(text), fromfile=old, tofile=new))
     return Migration(file, backup, diff)
@@ -90,7 +94,8 @@ def _write_backup(backup: Path, text: str, mode: int, file: Path) -> None:
             return
         raise UsageError("this backup is there already", where=backup, cure=f"Move it away, then migrate {file} again")
     atomic_write(backup, content, overwrite=False)
-    backup.chmod(mode)
+    with storage_errors(backup):
+        backup.chmod(mode)
 
 
 def _with_version(document: Document) -> str:
