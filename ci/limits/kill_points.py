@@ -33,7 +33,7 @@ def strike(kind: type[Scenario], work: Path, shim: Path, kills: int, failures: i
         wrong = [words for point in killed + failed for words in scenario.strike(point)]
     print(*wrong, sep="\n", end="\n" if wrong else "")
     return {
-        "scenario": kind.name, "calls": scenario.calls, "kills": len(killed), "failures": len(failed),
+        "command": kind.name, "calls": scenario.calls, "kills": len(killed), "failures": len(failed),
         "violations": len(wrong), "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
 

@@ -63,7 +63,9 @@ def export_weights(root: str) -> None:
     stub._found = lambda *_: {}
     stub.departure = lambda *_: 0.0
     runs: Any = SimpleNamespace(tolerance=1.0)
-    weights.write_weights(Path(root, "weights"), runs, load_model(Path(root, "model")), None, record={"of": "a test"})
+    weights.write_weights(
+        Path(root, "weights"), runs, load_model(Path(root, "model")), None, record={"of": "a test"}, overwrite=True
+    )
 
 
 def old_configuration(root: str) -> None:

@@ -126,7 +126,10 @@ class Ledger:
         query = "SELECT state, attempt, deaths, bytes, modified, inode, digest FROM incident WHERE name = ?"
         with self._named_errors():
             found = self._database.execute(query, [name]).fetchone()
-        return None if found is None else Row(*found[:3], Stamp(*found[3:6]), found[6])
+        if found is None:
+            return None
+        state, attempt, deaths, size, modified, inode, digest = found
+        return Row(state, attempt, deaths, Stamp(size, modified, inode), digest)
 
     def claim(self, name: str, stamp: Stamp, run: str, attempt: int, deaths: int) -> None:
         """A worker is about to get this incident, which `deaths` workers did not survive so far."""
