@@ -1,23 +1,20 @@
-"""Single files and exports: results with their page, hooks, edited weights, a migrated configuration, a log file."""
+"""Single files: results with their page, hooks, a migrated configuration, a log file."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from model_forensics.config.migrate import migrate_file
-from model_forensics.demo import data_directory
-from model_forensics.export import hook, weights
+from model_forensics.export import hook
 from model_forensics.export.hook_text import HookText
 from model_forensics.files import write_protected
 from model_forensics.logs import LOGGER, configured
-from model_forensics.models import load_model
 from model_forensics.report import REPORT_ROLE, render_html, write_json
 from tests.kill_points import Outcome, Point
-from tests.kills.scenario import KILLS, Replacement, Scenario, at, contents, named
+from tests.kills.scenario import KILLS, Replacement, Scenario, at, named
 from tests.report.conftest import a_result
 
 
@@ -45,27 +42,12 @@ def new_hook(root: str) -> None:
 
 def _export_hook(root: Path, text: str) -> None:
     """Its writing alone: that it does what was proven is tried in `tests/export`."""
-    stubs: Any = (hook, weights)
-    stubs[0].compose = lambda *_, **__: HookText(text, text.encode() * 1000, asks_donor=False)
-    stubs[0]._tried = lambda *_: 0.0
+    stub: Any = hook
+    stub.compose = lambda *_, **__: HookText(text, text.encode() * 1000, asks_donor=False)
+    stub._tried = lambda *_: 0.0
     model: Any = SimpleNamespace(reference=SimpleNamespace(weights_digest="sha256:0"))
     runs: Any = None
     hook.write_hook(root / "fix.py", runs, model, None, about=(), overwrite=True)
-
-
-def copy_model(root: str) -> None:
-    with data_directory() as data:
-        shutil.copytree(data / "model", Path(root, "model"))
-
-
-def export_weights(root: str) -> None:
-    stub: Any = weights
-    stub._found = lambda *_: {}
-    stub.departure = lambda *_: 0.0
-    runs: Any = SimpleNamespace(tolerance=1.0)
-    weights.write_weights(
-        Path(root, "weights"), runs, load_model(Path(root, "model")), None, record={"of": "a test"}, overwrite=True
-    )
 
 
 def old_configuration(root: str) -> None:
@@ -97,17 +79,6 @@ class Hook(Results):
     name = "validate-fix --export-hook"
     prepare = "old_hook"
     act = "new_hook"
-
-
-class Weights(Replacement):
-    name = "validate-fix --export-weights"
-    module = __name__
-    prepare = "copy_model"
-    act = "export_weights"
-
-    def state(self, root: Path) -> Hashable:
-        place = root / "weights"
-        return contents(place) if place.exists() else None
 
 
 class Migration(Replacement):

@@ -15,6 +15,7 @@ from tests.kills.bundles import (
 from tests.kills.documents import Hook, LogFile, Migration, Results
 from tests.kills.scenario import Scenario
 from tests.kills.stores import FullCache, NewAuditLog, NewCache, NewLedger, OldAuditLog, OldLedger
+from tests.kills.weights import Weights
 
 SCENARIOS: tuple[type[Scenario], ...] = (
     NewRecord,
@@ -33,6 +34,7 @@ SCENARIOS: tuple[type[Scenario], ...] = (
     Rekey,
     Results,
     Hook,
+    Weights,
     Migration,
     LogFile,
 )

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 from torch import Tensor
 
-from model_forensics.errors import InterventionError, UsageError
+from model_forensics.errors import InterventionError, StorageError, UsageError
 from model_forensics.export.outputs import departure
 from model_forensics.export.weight_edits import copied_weights, edited_weights
 from model_forensics.files import atomic_directory, dump_json
@@ -150,7 +151,7 @@ def _saved(model: Model, place: Path) -> Model:
     """Write the model, as `save_pretrained` does where it can, and load what was written."""
     save: Any = getattr(model.module, "save_pretrained", None)
     if save is not None and model.factory is None:
-        with without_progress_bar(importlib.import_module("transformers")):
+        with without_progress_bar(importlib.import_module("transformers")), _named_errors(place):
             save(place, safe_serialization=True)
         keep: Any = getattr(model.tokenizer, "save_pretrained", None)
         if keep is not None:
@@ -162,11 +163,22 @@ def _saved(model: Model, place: Path) -> Model:
             cure="Give the model's directory, or a model factory",
         )
     file = place / "model.safetensors"
-    save_weights(model.module, str(file))
+    with _named_errors(place):
+        save_weights(model.module, str(file))
     again = load_model(model.source, factory=model.factory, device=str(model.device))
     load_weights(again.module, str(file))
     again.forget_digests()
     return again
+
+
+@contextmanager
+def _named_errors(place: Path) -> Iterator[None]:
+    """A full or failing disk under safetensors is no `OSError` but an error of its own."""
+    try:
+        yield
+    except SafetensorError as problem:
+        cure = "Check the disk's free space, or choose another directory, and run it again"
+        raise StorageError(f"writing failed: {problem}", where=place, cure=cure) from problem
 
 
 def _require(error: float, runs: FixedRuns, what: str) -> None:
