@@ -50,7 +50,7 @@ def _child(request: dict[str, Any], shim: ctypes.CDLL) -> None:
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException as problem:
+    except BaseException as problem:  # noqa: BLE001  (the child's last words)
         traceback.print_exc()
         print(f"ended by {type(problem).__module__}.{type(problem).__qualname__}", file=sys.stderr)
     finally:

@@ -7,8 +7,8 @@
  *   KILL_POINTS_AT       number of the call, from 1; absent: count only
  *   KILL_POINTS_ACTION   before | torn | after: SIGKILL before the call, after half of its bytes, after it;
  *                        errno:N: the call is not made and fails with errno N; torn-errno:N: half of its bytes first;
- *                        full: it fails with ENOSPC, and so does every later one that takes space;
- *                        dead: it fails with EROFS, and so does every later one (a disk that was remounted read-only)
+ *                        full: every one from it on that takes space fails with ENOSPC;
+ *                        dead: every one from it on fails with EROFS (a disk that was remounted read-only)
  *   KILL_POINTS_WHOM     process | group
  */
 #define _GNU_SOURCE
@@ -82,7 +82,8 @@ static int of_path(int directory, const char *path) {
 
 static int is_chosen(int takes_space) {
   long call = atomic_fetch_add(counter, 1) + 1;
-  return call == chosen || (chosen && call > chosen && (what == DEAD || (what == FULL && takes_space)));
+  if (!chosen || call < chosen) return 0;
+  return what == FULL ? takes_space : what == DEAD || call == chosen;
 }
 
 static void end(void) {

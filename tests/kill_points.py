@@ -9,7 +9,7 @@ utimensat, and open where it makes or empties a file; those of all processes of 
     calls = points.run(command).calls                 # how many points there are
     points.run(command, at=17, action="torn")         # SIGKILL after half of the 17th call's bytes
     points.run(command, at=17, action=f"errno:{errno.ENOSPC}")  # the 17th call fails: disk full
-    points.run(command, at=17, action="full")         # and all later ones that take space
+    points.run(command, at=17, action="full")         # all from it on that take space
 
 `Forks` does the same with functions, in children of a process that has imported them: milliseconds instead of seconds.
 """
@@ -85,6 +85,9 @@ class Point:
                 "KILL_POINTS_WHOM": self.whom,
             }
             yield variables, Path(counter.name)
+
+
+COUNT_ONLY = Point()
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class Forks:
         under: Path,
         function: str,
         *arguments: str | Path | int,
-        point: Point = Point(),
+        point: Point = COUNT_ONLY,
         environment: Mapping[str, str] | None = None,
         timeout: int = 600,
     ) -> Outcome:

@@ -33,7 +33,7 @@ def strike(kind: type[Scenario], work: Path, shim: Path, kills: int, failures: i
         wrong = [words for point in killed + failed for words in scenario.strike(point)]
     print(*wrong, sep="\n", end="\n" if wrong else "")
     return {
-        "scenario": kind.name, "calls": scenario.calls, "kills": len(killed), "failures": len(failed),
+        "command": kind.name, "calls": scenario.calls, "kills": len(killed), "failures": len(failed),
         "violations": len(wrong), "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
 
@@ -55,8 +55,8 @@ def main() -> int:
             if given.only in kind.name:
                 rows.append(strike(kind, Path(temporary, str(number)), shim, given.kills, given.failures))
                 print(json.dumps(rows[-1]), flush=True)
-    if given.output:
-        given.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+                if given.output:
+                    given.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     return 1 if any(row["violations"] for row in rows) else 0
 
 

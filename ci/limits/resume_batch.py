@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -24,9 +25,9 @@ from model_forensics.batch.incidents import stamp_of
 from model_forensics.demo import data_directory
 
 FINISHED = """
-INSERT INTO incident (name, state, run, deaths, bytes, modified, inode, digest, bundle_id, verdict, cause,
+INSERT INTO incident (name, state, run, attempt, deaths, bytes, modified, inode, digest, bundle_id, verdict, cause,
   anomaly_score, confidence, flip_rate, seconds, ended_at)
-VALUES (?, 'done', 'earlier', 0, ?, ?, ?, 'sha256:0', 'incident', 'cause_found', 'patch L2.mlp',
+VALUES (?, 'done', 'earlier', 0, 0, ?, ?, ?, 'sha256:0', 'incident', 'cause_found', 'patch L2.mlp',
   0.9, 0.8, 1.0, 12.0, '2026-01-01T00:00:00.000+00:00')
 """
 
@@ -53,8 +54,8 @@ def prepare(root: Path, finished: int) -> list[str]:
     return [*command, "--quiet", "--workers", "1", "--resume"]
 
 
-def measure(command: list[str], ledger: Path) -> tuple[float, float]:
-    """Seconds from the start of the command to the claim of the new incident, and to its end."""
+def measure(command: list[str], ledger: Path) -> float:
+    """Seconds from the start of the command to the claim of the new incident; ends the command then."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     claimed = None
@@ -65,9 +66,9 @@ def measure(command: list[str], ledger: Path) -> tuple[float, float]:
             elif process.poll() is not None:
                 sys.exit(f"the command ended with {process.returncode} before it began")
             time.sleep(0.01)
-    if process.wait() != 0:
-        sys.exit(f"the command ended with {process.returncode}")
-    return claimed, time.perf_counter() - started
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    return claimed
 
 
 def main() -> None:
@@ -81,11 +82,8 @@ def main() -> None:
         command = prepare(root, arguments.finished)
         times = []
         for _ in range(arguments.repeats):
-            claimed, whole = measure(command, root / "out" / "batch.sqlite")
-            times.append(claimed)
-            print(
-                f"{arguments.finished:,} finished: new work began after {claimed:.2f} s, all ended after {whole:.2f} s"
-            )
+            times.append(measure(command, root / "out" / "batch.sqlite"))
+            print(f"{arguments.finished:,} finished: new work began after {times[-1]:.2f} s", flush=True)
             with closing(sqlite3.connect(root / "out" / "batch.sqlite")) as database, database:
                 database.execute("DELETE FROM incident WHERE name = 'new'")
     sys.exit(min(times) > arguments.limit)

@@ -1,4 +1,4 @@
-"""Batches with started workers, killed at some of their calls and resumed; `tests/kills` has the same with forked ones."""
+"""Batches with started workers, killed at some of their calls and resumed; `tests/kills` strikes forked ones."""
 
 from __future__ import annotations
 

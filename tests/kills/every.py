@@ -12,8 +12,10 @@ from tests.kills.bundles import (
     Rekey,
     SaveBaseline,
 )
+from tests.kills.documents import Hook, LogFile, Migration, Results
 from tests.kills.scenario import Scenario
 from tests.kills.stores import FullCache, NewAuditLog, NewCache, NewLedger, OldAuditLog, OldLedger
+from tests.kills.weights import Weights
 
 SCENARIOS: tuple[type[Scenario], ...] = (
     NewRecord,
@@ -30,4 +32,9 @@ SCENARIOS: tuple[type[Scenario], ...] = (
     OldAuditLog,
     SaveBaseline,
     Rekey,
+    Results,
+    Hook,
+    Weights,
+    Migration,
+    LogFile,
 )

@@ -15,7 +15,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tests.kill_points import Forks, Outcome, Point
+from tests.kill_points import COUNT_ONLY, Forks, Outcome, Point
 
 KILLS = tuple(Point(action=action) for action in ("before", "torn", "after"))
 FAILURES = tuple(
@@ -60,7 +60,7 @@ class Scenario(ABC):
             self._done(self._run(self.prepare, self._before))
         self.reset()
         self.calls = self._done(self.run()).calls
-        assert self.calls > 3, "the calls are seen"
+        assert self.calls > 1, "the calls are seen"
         self.note_done()
 
     def reset(self) -> None:
@@ -68,10 +68,10 @@ class Scenario(ABC):
         shutil.rmtree(self.root, ignore_errors=True)
         shutil.copytree(self._before, self.root, symlinks=True)
 
-    def run(self, point: Point = Point()) -> Outcome:
+    def run(self, point: Point = COUNT_ONLY) -> Outcome:
         return self._run(self.act, self.root, point)
 
-    def _run(self, function: str, root: Path, point: Point = Point()) -> Outcome:
+    def _run(self, function: str, root: Path, point: Point = COUNT_ONLY) -> Outcome:
         name = f"{self.module}:{function}"
         return self._forks.run(root / self.under, name, root, point=point, environment=self.environment)
 
@@ -85,7 +85,7 @@ class Scenario(ABC):
         outcome = self.run(point)
         return [f"{self.name}, {point}: {words}" for words in self.violations(point, outcome)]
 
-    def note_done(self) -> None:
+    def note_done(self) -> None:  # noqa: B027  (not every scenario compares states)
         """Called once, after the first whole run."""
 
     @abstractmethod

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_forensics.batch.ledger import Row, Stamp
+from model_forensics.batch.ledger import Ledger, Stamp
 from model_forensics.batch.places import result_name
 from model_forensics.bundle import manifest_digest
 from model_forensics.errors import BundleError, EncryptionError
@@ -51,24 +51,23 @@ class Plan:
     total: int = 0
 
 
-def make_plan(directory: Path, bundles: Sequence[str], rows: Mapping[str, Row], *, retry: bool) -> Plan:
+def make_plan(directory: Path, bundles: Sequence[str], ledger: Ledger, *, retry: bool) -> Plan:
     """Which bundles are not finished according to the ledger, or changed since.
 
     Args:
         directory: where they are.
-        bundles: their names; 200,000 that are finished take half a second.
-        rows: the ledger's.
+        bundles: their names.
+        ledger: of the batch.
         retry: also bundles that were refused or poisoned.
     """
     plan = Plan(total=len(bundles))
     interrupted: list[Incident] = []
+    finished = ledger.finished()  # hundreds of thousands: no Path and no row is made for these
     for bundle in bundles:
-        name = result_name(bundle)
-        stamp = stamp_of(os.path.join(directory, bundle))
-        row = rows.get(name)
-        if row is not None and row.stamp == stamp and row.state in ("done", "benign"):
-            continue  # most of them, as a rule
-        path = directory / bundle
+        name, stamp = result_name(bundle), stamp_of(f"{directory}/{bundle}")
+        if (name, *stamp) in finished:
+            continue
+        path, row = directory / bundle, ledger.row(name)
         if row is None:
             plan.waiting.append(Incident(name, path, stamp))
         elif row.state == "running":
@@ -77,20 +76,20 @@ def make_plan(directory: Path, bundles: Sequence[str], rows: Mapping[str, Row], 
         elif row.state in ("refused", "poisoned"):
             if retry or row.stamp != stamp:
                 plan.waiting.append(Incident(name, path, stamp, row.attempt + 1))
-        elif row.stamp != stamp:
-            if row.digest is not None and _digest(path) == row.digest:
-                plan.moved.append((name, stamp))
-            else:
-                plan.waiting.append(Incident(name, path, stamp, row.attempt + 1))
+        elif row.digest is not None and _digest(path) == row.digest:
+            plan.moved.append((name, stamp))
+        else:
+            plan.waiting.append(Incident(name, path, stamp, row.attempt + 1))
     plan.waiting += interrupted
     return plan
 
 
 def stamp_of(path: Path | str) -> Stamp:
     """Of a bundle's manifest, plain or encrypted; empty where there is none."""
-    for suffix in ("", SEALED_SUFFIX):
+    place = f"{path}/{MANIFEST}"
+    for file in (place, place + SEALED_SUFFIX):
         try:
-            status = os.stat(f"{path}/{MANIFEST}{suffix}", follow_symlinks=False)
+            status = os.lstat(file)
         except OSError:
             continue
         return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)

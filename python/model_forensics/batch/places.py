@@ -16,7 +16,7 @@ from model_forensics.errors import UsageError
 from model_forensics.files import storage_errors
 
 ENDINGS = (".html", ".json")  # in the order in which they are published: who sees the JSON sees the page
-_KEPT = re.compile(r"[\w. +=@,-]{1,120}")
+_KEPT = re.compile(r"(?![.-])[\w. +=@,-]{1,120}")
 _STAGING = ".staging-"
 
 
@@ -26,7 +26,7 @@ def result_name(directory: str) -> str:
     Most names stay as they are. Others (very long, not UTF-8, with control characters, "~" or a leading dot) keep what
     can be kept, and get a digest after "~", which no other name has.
     """
-    if _KEPT.fullmatch(directory) and not directory.startswith((".", "-")) and directory.isprintable():
+    if _KEPT.fullmatch(directory) and directory.isprintable():
         return directory
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", directory)[:80].lstrip(".-")
     return f"{readable}~{hashlib.sha256(os.fsencode(directory)).hexdigest()[:32]}"
@@ -125,9 +125,10 @@ class Places:
         """Removes staging directories and what `files` had not finished. The lock is held, so nobody needs them."""
         for _, place in self.stagings():
             shutil.rmtree(place, ignore_errors=True)  # that of a dying worker may fill again meanwhile
-        for name in ("summary", "baseline"):
-            for place in self.root.glob(f".{name}*"):
-                shutil.rmtree(place) if place.is_dir() else place.unlink()
+        with storage_errors(self.root):
+            for name in ("summary", "baseline"):
+                for place in self.root.glob(f".{name}*"):
+                    shutil.rmtree(place) if place.is_dir() else place.unlink()
 
     def clear(self) -> None:
         """Removes everything that a batch wrote here, except its ledger."""

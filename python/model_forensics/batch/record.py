@@ -12,9 +12,13 @@ from model_forensics.types import IncidentFinding
 
 
 def record(ledger: Ledger, places: Places, name: str, finding: IncidentFinding) -> None:
-    """An incident's result is complete in the staging directory."""
+    """An incident's result is complete in the staging directory; of a benign recording there is none.
+
+    What a worker that ended had staged of a bundle that was another one then is not published.
+    """
     ledger.finish(name, finding)
-    places.publish(name)
+    if finding.verdict is not None:
+        places.publish(name)
 
 
 def recover(ledger: Ledger, places: Places) -> None:

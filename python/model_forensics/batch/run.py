@@ -83,7 +83,7 @@ def run_batch(
         _settle(ledger, {"directory": str(directory.resolve()), **job.settings})
         try:
             with Workers(job.start, job.workers, job.lease_seconds) as workers:  # they load while we look what to do
-                plan = make_plan(*(known or find_bundle_names(directory)), ledger.rows(), retry=retry)
+                plan = make_plan(*(known or find_bundle_names(directory)), ledger, retry=retry)
                 ledger.touch(plan.moved)
                 Foreman(ledger, places, workers, plan, job.poisoned, progress).work()
         finally:  # also on Ctrl-C; after a kill the next run begins with it

@@ -82,7 +82,7 @@ class Workers:
         """Gives an incident to an idle worker."""
         worker.incident = incident
         worker.deadline = None if self._lease is None else time.monotonic() + self._lease
-        with suppress(BrokenPipeError):  # it has just died, which `events` will say
+        with suppress(ConnectionError):  # it has just died, which `events` will say
             worker.connection.send(task)
 
     def events(self) -> Iterator[tuple[Worker, Message | Died]]:

@@ -16,8 +16,8 @@ from model_forensics.files import abandoned_in, remove_abandoned, storage_errors
 from model_forensics.logs import LOGGER
 
 ABANDONED_AFTER: Final = 86400.0
-"""Seconds without a change after which an unlocked unfinished directory is removed: a writer on another machine may hold
-a lock that is not seen here."""
+"""Seconds without a change after which an unlocked unfinished directory is removed: the lock of a writer on another
+machine may not be seen here."""
 
 
 def compress_bundles(
@@ -30,8 +30,9 @@ def compress_bundles(
 ) -> Iterator[Compression]:
     """Rewrite the plain bundles of a directory that are older than so much with the codec `arithmetic`, one by one.
 
-    What a killed run left is repaired first, and what killed recorders left here is removed: unfinished directories that
-    no process of this machine is writing and in which nothing changed for a day. A bundle that is broken is reported as refused, and the others follow.
+    What a killed run left is repaired first, and what killed recorders left in the directory is removed: unfinished
+    bundles that no process of this machine is writing and in which nothing changed for a day. A bundle that is broken
+    is reported as refused, and the others follow.
 
     Args:
         directory: bundles, or a single one.

@@ -18,6 +18,16 @@ class LogFile(ConcurrentRotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say once that the log cannot be written (a full disk); the work goes on."""
+        self._tell()
+
+    def close(self) -> None:
+        """What is still to be written may not be possible either; the work is done by then."""
+        try:
+            super().close()
+        except OSError:
+            self._tell()
+
+    def _tell(self) -> None:
         if not self._told:
             self._told = True
             print(f"warning: {self.baseFilename}: log lines are lost: {sys.exc_info()[1]}", file=sys.stderr)
