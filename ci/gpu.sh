@@ -23,7 +23,7 @@ MODEL_FORENSICS_CUDA=ON "$python" -m pip install --quiet --no-index --no-build-i
 export PYTHONPATH="$packages"
 tests=(tests/ops tests/kernels)
 if "$python" -c "import pydantic, transformers"; then # what more than the operations needs
-  tests+=(tests/models tests/record tests/cca)
+  tests+=(tests/models tests/record tests/cca tests/export tests/test_profile.py)
 fi
 "$python" -m pytest -m gpu -rs -p no:cacheprovider "${tests[@]}"
 "$python" -m bench gpu "$@"
