@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Recording:
 
     def end(self) -> tuple[Profile, list[dict[str, Any]]]:
         """The profile and the trace's events."""
-        ended = time.perf_counter_ns()
+        ended, peak = time.perf_counter_ns(), _peak_bytes()  # before the tables of torch take time and memory
         self.torch.stop()
         profile = Profile(
             seconds=(ended - self.began) / 1e9,
@@ -110,7 +111,7 @@ class Recording:
             torch=self.torch.table,
             kernels=self.torch.kernels,
             torch_seconds=self.torch.seconds,
-            peak_bytes=_peak_bytes(),
+            peak_bytes=peak,
             gpu_peak_bytes=_gpu_peak_bytes(),
             left_out=self.left_out,
         )
@@ -164,7 +165,9 @@ class _TorchTrace:
         if self._with_gpu:
             activities.append(profiler.ProfilerActivity.CUDA)
         self._profiler = profiler.profile(activities=activities)
-        self._profiler.start()
+        with warnings.catch_warnings():  # of cycles, which there are none of
+            warnings.filterwarnings("ignore", "Warning: Profiler clears events")
+            self._profiler.start()
         self._began = time.perf_counter_ns()
         with profiler.record_function(_SYNC):
             self._clock = time.perf_counter_ns()  # within this event, so both clocks agree to within its duration
