@@ -13,7 +13,7 @@ import pytest
 from model_forensics.bundle import BundleWriter, checks, coded, load_bundle, schema, writer
 from model_forensics.bundle.coded import encode_file
 from model_forensics.errors import BundleFormatError, UsageError
-from model_forensics.files import _safetensors_read, _safetensors_write, write_safetensors
+from model_forensics.files import _safetensors_read, _safetensors_write, create_file, write_safetensors
 from model_forensics.types import Sparse
 
 Edit = Callable[[Path, Callable[[dict[str, Any]], object]], None]
@@ -62,7 +62,8 @@ def test_headers_with_more_tensors_than_belong(
 def test_compressed_headers_with_more_tensors_than_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, stored = tmp_path / "plain", tmp_path / "stored"
     plain.write_bytes(header_of(1100))
-    encode_file(plain, stored)
+    with create_file(stored, None) as out:
+        encode_file(plain, out)
     not_parsed(monkeypatch, _safetensors_read)
     with pytest.raises(BundleFormatError, match=r"tensors or more, where at most 5 belong"):
         coded.open_coded(stored, plain.stat().st_size, most=5)

@@ -29,7 +29,7 @@ from model_forensics.rekey import Keys, rekey_directory
 NEW, OLD = b"canary: the new key, 32 bytes ~\xff", b"canary: the old key, 32 bytes ~\xfe"
 PROMPT = "canary prompt, which nobody may read"
 PLAIN = (  # on purpose
-    r"results/(ledger|batch)\.sqlite",
+    r"(results|demo)/ledger\.sqlite",
     r"(batch/batch)\.sqlite",
     r"batch/\.lock",
     r"audit\.jsonl(\.head)?",

@@ -68,7 +68,7 @@ def _fit(root: Path, recordings: int) -> Baseline:
 def record_for_rekey(root: str) -> None:
     record_and_fit(root)
     Path(root, "results").mkdir()
-    Path(root, "results", "r.html").write_text('<meta name="generator" content="model-forensics">')
+    Path(root, "results", "r.html").write_text('<!DOCTYPE html><meta name="generator" content="model-forensics">')
     for number in range(1, 6):
         shutil.rmtree(Path(root, "benign", str(number)))  # one is enough
 

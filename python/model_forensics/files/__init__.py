@@ -3,7 +3,7 @@
 A leaf: knows neither bundles nor baselines. It needs NumPy, and `cryptography` (loaded late) for what is encrypted.
 
     writing    `_atomic` whole directories and files, over `_exchange` (two names change places) and `_disk` (errors by
-               name, fsync, metadata); `_lock` keeps other processes out
+               name, fsync, metadata); `_unfinished` what is being written; `_lock` keeps other processes out of a place
     reading    `_open` a regular file and nothing else; `_content` what it holds, at any place; `_open_content` either
                kind of content, plain or encrypted; `_digest` of it
     formats    `_json`; `_safetensors_read`, `_safetensors_write`, and `_sealed_tensors` for encrypted ones
@@ -29,7 +29,14 @@ from model_forensics.files._key import (
 from model_forensics.files._lock import lock_directory
 from model_forensics.files._open import open_regular
 from model_forensics.files._open_content import open_content, pieces_of, read_content
-from model_forensics.files._protected import is_protected, needed_key, read_protected, write_protected
+from model_forensics.files._protected import (
+    Document,
+    is_protected,
+    needed_key,
+    read_protected,
+    write_protected,
+    write_together,
+)
 from model_forensics.files._safetensors_read import (
     SafeTensors,
     TensorEntry,
@@ -49,7 +56,6 @@ from model_forensics.files._safetensors_write import (
 )
 from model_forensics.files._sealed import SEALED_SUFFIX, Seal, Sink, content_size, create_file, sealed_size
 from model_forensics.files._storage import Storage, holds
-from model_forensics.files._together import Document, write_together
 from model_forensics.files._unfinished import abandoned_in, remove_abandoned
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -72,32 +72,64 @@ def atomic_write(target: Path | str, data: bytes | str, *, overwrite: bool = Tru
         UsageError: `target` exists and `overwrite` is false, or it is a directory.
         StorageError: disk full, no permission, or any other failure to write.
     """
-    target = Path(os.path.abspath(target))
-    if target.is_dir():
-        raise UsageError("a directory", where=target, cure="Give the name of a file")
-    if not overwrite and os.path.lexists(target):
-        raise _exists(target)
-    content = data.encode("utf-8") if isinstance(data, str) else data
-    with storage_errors(target), uninterrupted():
-        _make_parent(target)
-        with unfinished(target, _make_file) as temporary:
-            _write_and_name(temporary, target, content, overwrite=overwrite)
+    atomic_files([(target, data.encode("utf-8") if isinstance(data, str) else data)], overwrite=overwrite)
 
 
-def _write_and_name(temporary: Path, target: Path, content: bytes, *, overwrite: bool) -> None:
+def atomic_files(files: Sequence[tuple[Path | str, bytes]], *, overwrite: bool) -> None:
+    """As `atomic_write`, of several: all are written before the first one takes its name.
+
+    When one cannot be written, what was there is as it was. They take their names in the order given, so a kill at that
+    moment can leave the first ones.
+    """
+    targets = [Path(os.path.abspath(target)) for target, _ in files]
+    for target in targets:
+        _check_file_target(target, overwrite)
+    with ExitStack() as stack, uninterrupted():
+        temporaries = []
+        for target, (_, content) in zip(targets, files, strict=True):
+            with storage_errors(target):
+                _make_parent(target)
+                temporaries.append(stack.enter_context(_temporary_file(target)))
+                _write(temporaries[-1], content)
+        _name_all(temporaries, targets, overwrite=overwrite)
+
+
+def _name_all(temporaries: Sequence[Path], targets: Sequence[Path], *, overwrite: bool) -> None:
+    made: list[Path] = []
     try:
-        with open(temporary, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if overwrite:
-            os.replace(temporary, target)
-        else:
-            _link(temporary, target)
-        sync(target.parent)
-    finally:
-        with suppress(OSError):  # the first error is the one to report
-            temporary.unlink()
+        for temporary, target in zip(temporaries, targets, strict=True):
+            with storage_errors(target):
+                if overwrite:
+                    os.replace(temporary, target)
+                else:
+                    _link(temporary, target)
+                    made.append(target)
+                sync(target.parent)
+    except BaseException:
+        for target in made:
+            _remove(target)
+        raise
+
+
+@contextmanager
+def _temporary_file(target: Path) -> Iterator[Path]:
+    with unfinished(target, _make_file) as temporary:
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # the first error is the one to report
+        path.unlink()
 
 
 def _make_file(path: Path) -> None:
@@ -122,6 +154,13 @@ def _link(temporary: Path, target: Path) -> None:
 
 def _exists(target: Path) -> UsageError:
     return UsageError("already exists", where=target, cure="Choose another name, or ask to overwrite it")
+
+
+def _check_file_target(target: Path, overwrite: bool) -> None:
+    if target.is_dir():
+        raise UsageError("a directory", where=target, cure="Give the name of a file")
+    if not overwrite and os.path.lexists(target):
+        raise _exists(target)
 
 
 def _check_directory_target(target: Path, overwrite: bool) -> None:

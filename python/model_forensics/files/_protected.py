@@ -7,11 +7,12 @@ or other document that `write_protected` accepts begins so.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from model_forensics.errors import EncryptionKeyError, InputRefused, UsageError
-from model_forensics.files._atomic import atomic_write
+from model_forensics.files._atomic import atomic_files
 from model_forensics.files._key import KEY_VARIABLE, EncryptionKey, encryption_key
 from model_forensics.files._open import open_regular
 from model_forensics.files._open_content import open_content, read_content
@@ -33,6 +34,14 @@ def needed_key(where: Path | str) -> EncryptionKey:
     return key
 
 
+class Document(NamedTuple):
+    """What `write_protected` takes: a file, its content, and what an encrypted one opens as."""
+
+    path: Path
+    data: bytes | str
+    role: str
+
+
 def write_protected(path: Path | str, data: bytes | str, *, role: str, overwrite: bool = True) -> bool:
     """Write a whole document atomically (see `atomic_write`), encrypted when the process has a key.
 
@@ -50,11 +59,23 @@ def write_protected(path: Path | str, data: bytes | str, *, role: str, overwrite
         EncryptionKeyError: the process's key is malformed; nothing is written.
         StorageError: as `atomic_write`.
     """
-    content = data.encode("utf-8") if isinstance(data, str) else data
-    if content.startswith(_MARK):
-        raise UsageError('a document that begins with "("', where=path, cure="Begin it with another character")
+    return write_together([Document(Path(path), data, role)], overwrite=overwrite)
+
+
+def write_together(documents: Sequence[Document], *, overwrite: bool = True) -> bool:
+    """As `write_protected`, of documents that belong together: all are on the disk before the first takes its name.
+
+    When one cannot be written (a full disk), what was there is as it was. They take their names one after the other, in
+    the order given, so a kill at that moment can leave the first ones.
+    """
     key = encryption_key()
-    atomic_write(path, content if key is None else seal_bytes(content, Seal(key, role)), overwrite=overwrite)
+    files = []
+    for path, data, role in documents:
+        content = data.encode("utf-8") if isinstance(data, str) else data
+        if content.startswith(_MARK):
+            raise UsageError('a document that begins with "("', where=path, cure="Begin it with another character")
+        files.append((path, content if key is None else seal_bytes(content, Seal(key, role))))
+    atomic_files(files, overwrite=overwrite)
     return key is not None
 
 
