@@ -1,7 +1,8 @@
 # Everything a person or CI runs. Set-up happens by itself, once, and again when what it depends on changes.
 #
 #   make demo     set up, and find the cause of the failure that ships with the package
-#   make test     set up with the test extra, and run the whole suite      ARGS="-m 'not slow'" passes arguments to pytest
+#   make test     set up with the test extra, and run the whole suite      ARGS="-m 'not slow'" passes arguments to pytest,
+#                                                                          PROCESSES=4 spreads the suite over so many
 #   make lint     ruff and mypy
 #   make bench    benchmarks, and the bars that they should reach          BENCH="run -k entropy" chooses which
 #   make sanitize C++ checks of the core under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
@@ -13,6 +14,7 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 ARGS ?=
+PROCESSES ?= 2
 BENCH ?= run
 FUZZ_SECONDS ?= 30
 FUZZ_CXX ?= $(firstword $(shell command -v clang++-19 clang++))
@@ -41,7 +43,7 @@ demo: $(VENV)/.ready-hf
 	$(BIN)/model-forensics demo
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

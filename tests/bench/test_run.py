@@ -46,6 +46,12 @@ def test_of_another_type(contest):
 """
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benchmarks are switched off in a process of a suite that is spread over several."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 def test_a_wrong_result_is_never_timed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     suite = tmp_path / "test_suite.py"
     suite.write_text(SUITE)
