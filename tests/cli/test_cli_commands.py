@@ -176,6 +176,11 @@ def test_build_baseline_combines_and_extends(run, case, edit_manifest, tmp_path)
     at_once = build(case / "benign", case / "more")
     assert build(case / "benign") != at_once
     assert build(tmp_path / "b", case / "more") == at_once
+    build(case / "benign")
+    updated = run("build-baseline", case / "more", "--update", tmp_path / "b", *arguments)
+    assert (updated.exit_code, updated.stdout) == (0, at_once)
+    for wrong in (["--update", case / "benign"], ["--update", tmp_path / "b", "--output", tmp_path / "c"], []):
+        assert run("build-baseline", case / "more", *wrong).exit_code == 2
     shutil.rmtree(case / "more")
     done = run("build-baseline", tmp_path / "b", "--output", tmp_path / "c")
     assert done.exit_code == 3
