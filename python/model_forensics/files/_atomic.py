@@ -84,7 +84,7 @@ def atomic_files(files: Sequence[tuple[Path | str, bytes]], *, overwrite: bool) 
     targets = [Path(os.path.abspath(target)) for target, _ in files]
     for target in targets:
         _check_file_target(target, overwrite)
-    with ExitStack() as stack, uninterrupted():
+    with uninterrupted(), ExitStack() as stack:  # cleaning up is not interrupted either
         temporaries = []
         for target, (_, content) in zip(targets, files, strict=True):
             with storage_errors(target):
