@@ -325,7 +325,7 @@ def test_migrate_config_runs_where_the_configuration_is_what_is_broken(run, tmp_
     config.write_text("devise: cpu\n")
     done = run("migrate-config", config)
     assert done.exit_code == 3
-    assert f"error: {config}:1: devise is no key of the configuration. Did you mean device" in done.stderr
+    assert f"error: {config}:1: devise is no key of the configuration. The nearest key is device" in done.stderr
 
 
 # --- the demo ----------------------------------------------------------------------------------

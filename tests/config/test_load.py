@@ -177,7 +177,7 @@ def test_an_empty_file_and_empty_sections_are_the_defaults(write):
 
 
 def test_dictionaries_are_checked_alike():
-    with pytest.raises(ConfigError, match=r"Did you mean modules\.cca\.beam_width"):
+    with pytest.raises(ConfigError, match=r"The nearest key is modules\.cca\.beam_width"):
         Config.from_dict({"modules": {"cca": {"beamwidth": 3}}})
     assert Config.from_dict({"cache": {"size": "1GB"}}).cache.size == 10**9  # no version: it is of this one
     assert Config.from_dict(Config().model_dump(mode="json")) == Config()

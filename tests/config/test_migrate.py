@@ -85,7 +85,7 @@ def test_a_layout_that_a_line_does_not_fit_is_left_alone(file, text):
 
 def test_a_broken_file_is_refused_before_anything_is_written(file):
     file.write_text("devise: cpu\n")
-    with pytest.raises(ConfigError, match="Did you mean device"):
+    with pytest.raises(ConfigError, match="The nearest key is device"):
         migrate_file(file)
     assert list(file.parent.iterdir()) == [file]
 

@@ -61,5 +61,5 @@ def _in_words(message: str) -> str:
 
 def _unknown(key: str, where: str | Path | None) -> ConfigError:
     near = nearest(key)
-    cure = f"Did you mean {near}?" if near else "docs/configuration.md lists every key"
-    return ConfigError(f"{key} is no key of the configuration", where=where, cure=cure.rstrip("?"))
+    cure = f"The nearest key is {near}" if near else "docs/configuration.md lists every key"
+    return ConfigError(f"{key} is no key of the configuration", where=where, cure=cure)
