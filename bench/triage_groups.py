@@ -1,4 +1,4 @@
-"""How well triage groups incidents by their fault: `python -m bench.triage_groups`.
+"""How well triage groups incidents by their fault: `python -m bench triage_groups`.
 
 Twelve faults are planted in the demo's transformer, one at a time, and each is recorded on several sets of prompts.
 Triage against the demo's baseline should put incidents of one fault into one group and of others into others. Prints
@@ -87,18 +87,18 @@ def adjusted_rand_index(truth: Sequence[Hashable], groups: Sequence[Hashable]) -
     return (together - expected) / ((in_truth + in_groups) / 2 - expected)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench triage_groups", description=__doc__)
     parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--entries", type=Path, help="write what triage says here, with the fault")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     kept = []
     with data_directory() as data:
         reference = GPT2LMHeadModel.from_pretrained(data / "reference").eval()
-        for samples in arguments.samples:
+        for samples in options.samples:
             with tempfile.TemporaryDirectory() as directory:
-                truth = make_incidents(reference, Path(directory), arguments.repeats, samples)
+                truth = make_incidents(reference, Path(directory), options.repeats, samples)
                 entries = RCAPipeline().triage(directory, baseline=data / "benign")
             faults = [truth[Path(entry.path).name] for entry in entries]
             kept += [
@@ -110,9 +110,6 @@ def main() -> None:
             for name, planted in (("fault", faults), ("place", places)):
                 measured = f"purity {purity(planted, groups):.2f}, ARI {adjusted_rand_index(planted, groups):.2f}"
                 print(f"  by {name}: {measured}")
-    if arguments.entries is not None:
-        arguments.entries.write_text(json.dumps(kept))
-
-
-if __name__ == "__main__":
-    main()
+    if options.entries is not None:
+        options.entries.write_text(json.dumps(kept))
+    return 0
