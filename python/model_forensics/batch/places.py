@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_forensics.errors import UsageError
-from model_forensics.files import storage_errors
+from model_forensics.files import storage_errors, sync
 
 ENDINGS = (".html", ".json")  # in the order in which they are published: who sees the JSON sees the page
 _KEPT = re.compile(r"(?![.-])[\w. +=@,-]{1,120}")
@@ -106,7 +106,7 @@ class Places:
                 source = (staging or self.staging) / f"{name}{ending}"
                 if source.exists():
                     os.replace(source, self.results / f"{name}{ending}")
-            _sync(self.results)
+            sync(self.results)
 
     def withdraw(self, name: str) -> None:
         """Removes the result of this name, the JSON first."""
@@ -115,7 +115,7 @@ class Places:
         with storage_errors(self.results):
             for ending in reversed(ENDINGS):
                 (self.results / f"{name}{ending}").unlink(missing_ok=True)
-            _sync(self.results)
+            sync(self.results)
 
     def stagings(self) -> list[tuple[str, Path]]:
         """(run, directory) of this run and of those that were killed."""
@@ -139,17 +139,9 @@ class Places:
                     shutil.rmtree(directory)
             for summary in self.summaries:
                 summary.unlink(missing_ok=True)
-            _sync(self.root)
+            sync(self.root)
 
 
 def staged_names(staging: Path) -> set[str]:
     """Names of complete results in a staging directory; unfinished writes are hidden files."""
     return {path.stem for path in staging.iterdir() if path.suffix in ENDINGS and not path.name.startswith(".")}
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
