@@ -10,6 +10,7 @@ import torch
 from model_forensics.cca.calls import Calls
 from model_forensics.cca.donors import PatchDonor, chosen_donor, contrast_donor, reference_donor, same_input_donor
 from model_forensics.cca.given import GivenValues, given_donor
+from model_forensics.cca.recall import Recall, anew
 from model_forensics.cca.replay import Run, predicate
 from model_forensics.config import CausalConfig
 from model_forensics.errors import InterventionError, UsageError
@@ -19,12 +20,17 @@ from model_forensics.types import Recording
 
 @dataclass(frozen=True)
 class Healthy:
-    """What the operator gives beside the incident."""
+    """What the operator gives beside the incident.
+
+    Attributes:
+        recall: keeps what is computed of it.
+    """
 
     benign: Sequence[Recording] = ()
     donor_model: Model | None = None
     contrast: Recording | None = None
     values: GivenValues | None = None
+    recall: Recall = anew
 
     def named(self) -> list[str]:
         """The donors that were given on purpose; benign recordings also serve other ends."""
@@ -84,17 +90,17 @@ def patch_donor(
     donor: PatchDonor | None
     if healthy.donor_model is not None:
         check_tokens(incident, healthy.donor_model.reference.tokenizer_digest, healthy.donor_model.source)
-        donor = reference_donor(healthy.donor_model, calls, taps, failure.position)
+        donor = reference_donor(healthy.donor_model, calls, taps, failure.position, healthy.recall)
     elif healthy.values is not None:
         donor = given_donor(incident, healthy.values, taps, base)
     elif healthy.contrast is not None:
         check_recording(incident, healthy.contrast)
-        donor = contrast_donor(model, incident, healthy.contrast, taps)
+        donor = contrast_donor(model, incident, healthy.contrast, taps, healthy.recall)
     else:
         for recording in healthy.benign:
             check_recording(incident, recording)
         if config.donor_sample is not None:
-            donor = chosen_donor(model, incident, healthy.benign, config.donor_sample, taps)
+            donor = chosen_donor(model, incident, healthy.benign, config.donor_sample, taps, healthy.recall)
         else:
             donor, warnings = same_input_donor(incident, failure, healthy.benign, taps)
             if donor is None and config.donor == "benign_sample":

@@ -16,7 +16,8 @@ import torch
 
 from model_forensics.cca.calls import Calls, fingerprint, recorded_logits
 from model_forensics.cca.jobs import Logits
-from model_forensics.cca.replay import Run, run_recording
+from model_forensics.cca.recall import Recall, anew, healthy_run, inputs_digest
+from model_forensics.cca.replay import Run
 from model_forensics.errors import InterventionError
 from model_forensics.failure import Failure
 from model_forensics.models import Model, Tap
@@ -81,7 +82,7 @@ def recorded_rows(recording: Recording, site: str, sample: int) -> torch.Tensor 
     return torch.from_numpy(np.array(value))
 
 
-def reference_donor(donor_model: Model, calls: Calls, taps: Sequence[Tap], position: int) -> PatchDonor:
+def reference_donor(donor_model: Model, calls: Calls, taps: Sequence[Tap], position: int, recall: Recall) -> PatchDonor:
     """The donor model run on the incident's own calls, in the same batch composition.
 
     Raises:
@@ -96,7 +97,7 @@ def reference_donor(donor_model: Model, calls: Calls, taps: Sequence[Tap], posit
                 where=tap.name,
                 cure="Give a donor model of the same architecture",
             )
-    run = run_recording(donor_model, Calls(calls.recording, donor_model.device), theirs, position)
+    run = healthy_run(recall, donor_model, Calls(calls.recording, donor_model.device), theirs, position)
     description = Donor(
         kind="reference_model",
         source=donor_model.source,
@@ -140,7 +141,9 @@ def _fails(failure: Failure, place: SamplePlace) -> bool:
     return not np.isfinite(logits).all() or failure.score(logits) > 0
 
 
-def contrast_donor(model: Model, incident: Recording, contrast: Recording, taps: Sequence[Tap]) -> PatchDonor:
+def contrast_donor(
+    model: Model, incident: Recording, contrast: Recording, taps: Sequence[Tap], recall: Recall
+) -> PatchDonor:
     """A recording whose samples pair with the incident's by order; sites it lacks are computed with the model.
 
     Raises:
@@ -162,11 +165,11 @@ def contrast_donor(model: Model, incident: Recording, contrast: Recording, taps:
     order = range(len(incident.samples))
     same = all(fingerprint(incident, i) == fingerprint(contrast, i) for i in order)
     donor = from_records("contrast", [(contrast, i) for i in order], taps, same_input=same)
-    return _complete(model, donor, [(contrast, i) for i in order], taps)
+    return _complete(model, donor, [(contrast, i) for i in order], taps, recall)
 
 
 def chosen_donor(
-    model: Model, incident: Recording, benign: Sequence[Recording], name: str, taps: Sequence[Tap]
+    model: Model, incident: Recording, benign: Sequence[Recording], name: str, taps: Sequence[Tap], recall: Recall
 ) -> PatchDonor:
     """One benign sample for all samples of the incident. Naming it declares that its token i stands for their token i.
 
@@ -194,7 +197,7 @@ def chosen_donor(
     own = fingerprint(recording, index)
     same = all(fingerprint(incident, i) == own for i in range(len(incident.samples)))
     chosen = places * len(incident.samples)
-    return _complete(model, from_records("benign_sample", chosen, taps, same_input=same), chosen, taps)
+    return _complete(model, from_records("benign_sample", chosen, taps, same_input=same), chosen, taps, recall)
 
 
 def from_records(
@@ -217,13 +220,15 @@ def from_records(
     return PatchDonor(description, tuple(None if p is None else recorded_logits(*p) for p in chosen), rows)
 
 
-def _complete(model: Model, donor: PatchDonor, places: Sequence[SamplePlace], taps: Sequence[Tap]) -> PatchDonor:
+def _complete(
+    model: Model, donor: PatchDonor, places: Sequence[SamplePlace], taps: Sequence[Tap], recall: Recall
+) -> PatchDonor:
     """Compute with the incident's model what the donor's recordings do not hold."""
     samples = range(len(places))
     missing = [tap for tap in taps if not donor.serves(tap.name, samples)]
     if not missing:
         return donor
-    runs = _runs(model, places, missing)
+    runs = _runs(model, places, missing, recall)
     rows = dict(donor.rows)
     for tap in missing:
         rows[tap.name] = tuple(runs[recording.bundle_id].activations[tap.name][i] for recording, i in places)
@@ -234,7 +239,7 @@ def _complete(model: Model, donor: PatchDonor, places: Sequence[SamplePlace], ta
     return PatchDonor(donor.description, logits, rows)
 
 
-def mean_donor(model: Model, benign: Sequence[Recording], taps: Sequence[Tap]) -> MeanDonor | None:
+def mean_donor(model: Model, benign: Sequence[Recording], taps: Sequence[Tap], recall: Recall) -> MeanDonor | None:
     """Mean per feature over the real tokens of the benign samples; None without benign samples.
 
     Recorded activations where a site was recorded, else the incident's model run on the benign inputs.
@@ -254,21 +259,42 @@ def mean_donor(model: Model, benign: Sequence[Recording], taps: Sequence[Tap]) -
             donor.rows[tap.name] = _mean(tap, values)
         else:
             missing.append(tap)
-    runs = _runs(model, places, missing) if missing else {}
-    for tap in missing:
-        computed = [runs[recording.bundle_id].activations[tap.name][i] for recording, i in places]
-        donor.rows[tap.name] = _mean(tap, computed)
+    if missing:
+        donor.rows.update(_computed_means(model, places, missing, recall))
     return donor
 
 
-def _runs(model: Model, places: Sequence[SamplePlace], taps: Sequence[Tap]) -> Mapping[str, Run]:
+def _computed_means(
+    model: Model, places: Sequence[SamplePlace], taps: Sequence[Tap], recall: Recall
+) -> dict[str, torch.Tensor]:
+    """Kept as means: a row a site, where the runs would be one a token."""
+
+    def compute() -> dict[str, torch.Tensor]:
+        runs = _runs(model, places, taps, anew)
+        return {
+            tap.name: _mean(tap, [runs[one.bundle_id].activations[tap.name][i] for one, i in places]) for tap in taps
+        }
+
+    recordings = {recording.bundle_id: recording for recording, _ in places}
+    order = {name: number for number, name in enumerate(recordings)}
+    of = {
+        "mean": [inputs_digest(recording) for recording in recordings.values()],
+        "sites": [tap.name for tap in taps],
+        "samples": [[order[recording.bundle_id], index] for recording, index in places],
+    }
+    return recall(model, of, compute)
+
+
+def _runs(model: Model, places: Sequence[SamplePlace], taps: Sequence[Tap], recall: Recall) -> Mapping[str, Run]:
     recordings = {recording.bundle_id: recording for recording, _ in places}
     return {
-        name: run_recording(
-            model, Calls(recording, model.device), taps, -1 if recording.failure is None else recording.failure.position
-        )
+        name: healthy_run(recall, model, Calls(recording, model.device), taps, _scored_position(recording))
         for name, recording in recordings.items()
     }
+
+
+def _scored_position(recording: Recording) -> int:
+    return -1 if recording.failure is None else recording.failure.position
 
 
 def _mean(tap: Tap, values: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from model_forensics.cca.donors import PatchDonor, benign_places, recorded_rows,
 from model_forensics.cca.executor import CaseOutcome, SetOutcome
 from model_forensics.cca.jobs import Edits, Job, Logits, Replacement
 from model_forensics.cca.pool import Sources
+from model_forensics.cca.recall import anew
 from model_forensics.failure import kl_bits
 from model_forensics.models import Model, Tap
 from model_forensics.types import Interval, Intervention, Recording, SideEffects
@@ -118,7 +119,7 @@ class BenignEffects:
         patched = [tap for tap, intervention in members if intervention.kind == "patch"]
         donor = None
         if patched and self._donor_model is not None:
-            donor = reference_donor(self._donor_model, runner.calls, patched, runner.position)
+            donor = reference_donor(self._donor_model, runner.calls, patched, runner.position, anew)
         found = {index: self._edits(recording, index, members, donor) for index in self._kept[number]}
         edits = {index: edit for index, edit in found.items() if edit is not None}
         missing = [index for index in edits if (number, index) not in self._plain]

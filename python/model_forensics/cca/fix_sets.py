@@ -14,6 +14,7 @@ from model_forensics.cca.finer import refine
 from model_forensics.cca.given import GivenValues
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.prepare import Prepared, prepare
+from model_forensics.cca.recall import Recall, anew
 from model_forensics.cca.restoration import Rescore, output_restored
 from model_forensics.cca.search import Hit
 from model_forensics.cca.shortlist import Shortlisted
@@ -51,6 +52,7 @@ def find_fix_set(
     seed: int = 0,
     timeout_seconds: float | None = None,
     progress: Progress | None = None,
+    recall: Recall = anew,
 ) -> CausalResult:
     """The smallest set of interventions that makes the incident's failure disappear; see docs/fix-sets.md.
 
@@ -65,6 +67,7 @@ def find_fix_set(
             anomalous (sample, site) pairs.
         timeout_seconds: for the search; the evidence of what was found until then is still taken.
         progress: called with ("search", sets run, sets scheduled so far).
+        recall: keeps runs that did not fail; see `Recall`.
 
     Raises:
         UsageError: the incident states no failure, the timeout is negative, or donors contradict one another.
@@ -75,7 +78,7 @@ def find_fix_set(
     if timeout_seconds is not None and timeout_seconds < 0:
         raise UsageError(f"a timeout of {timeout_seconds:g} s is in the past", cure="Give 0 or more seconds")
     started = time.monotonic()
-    healthy = Healthy(benign, donor_model, contrast, donor_values)
+    healthy = Healthy(benign, donor_model, contrast, donor_values, recall)
     prepared = prepare(model, incident, config=config, healthy=healthy)
     if not prepared.cases:
         return _unsolved(prepared, None, prepared.warnings)

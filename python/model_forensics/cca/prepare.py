@@ -66,7 +66,8 @@ def prepare(
     if 0 < failing < len(incident.samples):
         notes.append(f"{len(incident.samples) - failing} of {len(incident.samples)} samples do not fail on replay")
     patch, cases, left_out = _covered(grounds.patch, grounds.cases)
-    mean = mean_donor(model, healthy.benign, grounds.taps) if cases and "mean" in config.intervention_types else None
+    wants_mean = bool(cases) and "mean" in config.intervention_types
+    mean = mean_donor(model, healthy.benign, grounds.taps, healthy.recall) if wants_mean else None
     features = {tap.name: int(grounds.base.activations[tap.name][0].shape[1]) for tap in grounds.taps}
     return Prepared(
         model=model,

@@ -21,6 +21,7 @@ from model_forensics.cca.donors import (
 from model_forensics.cca.jobs import Logits
 from model_forensics.cca.pool import without_cuts
 from model_forensics.cca.prompted import Prompted, recorded_continuation
+from model_forensics.cca.recall import Recall
 from model_forensics.cca.replay import run_recording
 from model_forensics.cca.sequences import Sequences, Tokens, prompt_of
 from model_forensics.errors import InterventionError
@@ -64,7 +65,7 @@ def text_donor(
         InterventionError, OutputError: as `prepare`.
     """
     if healthy.donor_model is not None:
-        return _reference(healthy.donor_model, prompted, failed, taps)
+        return _reference(healthy.donor_model, prompted, failed, taps, healthy.recall)
     asked = healthy.contrast is not None or healthy.values is not None or prompted.config.donor_sample is not None
     if not asked:
         found, notes = _same_prompt(prompted, healthy.benign, taps, complete)
@@ -83,6 +84,7 @@ def text_donor(
         benign=[_prompts_only(recording) for recording in healthy.benign],
         contrast=None if healthy.contrast is None else _prompts_only(healthy.contrast),
         values=healthy.values,
+        recall=healthy.recall,
     )
     patch, notes = patch_donor(model, alone, calls, without_cuts(taps, base), base, prompted.config, others)
     assert patch is not None, "a donor that is named is there, or an error"
@@ -94,13 +96,13 @@ def _prompts_only(recording: Recording) -> Recording:
 
 
 def _reference(
-    donor_model: Model, prompted: Prompted, failed: Sequence[Tokens], taps: Sequence[Tap]
+    donor_model: Model, prompted: Prompted, failed: Sequence[Tokens], taps: Sequence[Tap], recall: Recall
 ) -> tuple[TextDonor, tuple[str, ...]]:
     """The donor model, continuing the prompts by itself."""
     check_tokens(prompted.incident, donor_model.reference.tokenizer_digest, donor_model.source)
     said = prompted.continued(prompted.decoder(donor_model), failed)
     along = prompted.along([tokens[:-1] for tokens in said])
-    patch = reference_donor(donor_model, Calls(along, donor_model.device), taps, -1)
+    patch = reference_donor(donor_model, Calls(along, donor_model.device), taps, -1, recall)
     check_finite(patch)
     failing = sum(prompted.failure.text_fails(prompted.decode(tokens)) for tokens in said)
     notes = (f"the donor model's own continuations fail in {failing} of {len(said)} samples",) if failing else ()

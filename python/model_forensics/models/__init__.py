@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model_forensics.models import hooks, rows
+from model_forensics.models.computation import computation
 from model_forensics.models.digest import tokenizer_digest, weights_digest
 from model_forensics.models.loading import load_model
 from model_forensics.models.model import Model
@@ -14,6 +15,7 @@ __all__ = [
     "SiteMap",
     "SiteName",
     "Tap",
+    "computation",
     "hooks",
     "load_model",
     "parse_site_name",

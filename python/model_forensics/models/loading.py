@@ -60,7 +60,8 @@ def load_model(
         module, tokenizer = _from_transformers(name, local_files_only, trust_remote_code)
     else:
         raise UsageError("no model is named", cure="Give a directory, a hub id, or a factory")
-    return Model(module.to(target).eval(), source=name, factory=factory, tokenizer=tokenizer)
+    stock = factory is None and not trust_remote_code
+    return Model(module.to(target).eval(), source=name, factory=factory, tokenizer=tokenizer, stock=stock)
 
 
 def _device(name: str) -> torch.device:

@@ -25,6 +25,7 @@ class Model:
         tokenizer: what came with it, or None.
         source: directory or hub id that it was loaded from, or None.
         factory: `pkg.module:function` that built it, or None.
+        stock: whether a released library built it, and no code of the operator's or of the model's own.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Model:
         source: str | None = None,
         factory: str | None = None,
         tokenizer: object | None = None,
+        stock: bool = False,
     ) -> None:
         self.module = module
         self.source = source
         self.factory = factory
         self.tokenizer = tokenizer
+        self.stock = stock
         self._digested: tuple[tuple[object, ...], ModelReference] | None = None
 
     @staticmethod

@@ -189,6 +189,7 @@ class Analysis:
                 seed=config.seed,
                 timeout_seconds=60 * config.timeout_minutes,
                 progress=self._progress,
+                recall=self._kept.run,
             )
 
     def _write(self, result: AnalysisResult, path: Path, page: Path | None, book: bookkeeping.Book) -> None:

@@ -1,8 +1,8 @@
 """Which results are kept between runs, and under which keys: what can be computed again bit for bit, and nothing else.
 
-Kept: baselines that are fitted on the fly, and forensics of stored incidents. Not kept: runs of a model. Replaying the
-incident is part of the proof (does this model, here and now, fail as recorded?), and so are all runs that it is
-compared with; a run from the cache would prove nothing. See docs/storage.md.
+Kept: baselines that are fitted on the fly, forensics of stored incidents, and healthy base runs of stock models. Not
+kept: the incident's own run and the edited ones. Replaying the incident is part of the proof (does this model, here and
+now, fail as recorded?); a replay from the cache would prove nothing. See docs/storage.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -28,15 +28,20 @@ from model_forensics.store import Cache, cache_key
 from model_forensics.types import ForensicsResult
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from model_forensics.cf import Baseline
     from model_forensics.config import ForensicsConfig
     from model_forensics.config.schema import CacheConfig
+    from model_forensics.models import Model
     from model_forensics.types import Recording
 
 FITTING: Final = ("baseline_samples", "compression_methods", "entropy_window")
 """Keys of `modules.cf` that a baseline depends on."""
 JUDGING: Final = ("anomaly_threshold", "compression_methods", "entropy_window")
 """Keys of `modules.cf` that forensics against a baseline depends on."""
+MOST_RUN_BYTES: Final = 512 << 20
+"""Of one base run: larger ones would push everything else out, and are copied in memory while they are written."""
 STEERING: Final = ("BLIS_", "GOTO_", "MKL_", "NPY_", "NUMBA_", "OMP_", "OPENBLAS_")
 """How variables begin that say on how many threads, and with which instructions, libraries compute."""
 
@@ -68,6 +73,25 @@ class Kept:
             fitted = cf.fit_baseline(recordings, config)
         self._cache.put(key, json.dumps(served).encode() + b"\n" + cf.pack_baseline(fitted))
         return fitted
+
+    def run(self, model: Model, of: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What `compute` gives of this model: the `recall` of `cca.find_fix_set`."""
+        from safetensors.torch import load, save  # noqa: PLC0415  (torch loads late)
+
+        from model_forensics.models import computation  # noqa: PLC0415
+
+        identity = None if self._cache is None else computation(model)
+        if self._cache is None or identity is None:
+            return compute()
+        key = _key("run", model=identity, of=of)
+        kept = self._cache.get(key)
+        if kept is not None:
+            return load(kept)
+        computed = compute()
+        if sum(value.nbytes for value in computed.values()) <= MOST_RUN_BYTES:
+            # Copies, because the format takes no views of one tensor, which the rows of a batch are.
+            self._cache.put(key, save({name: value.clone() for name, value in computed.items()}))
+        return computed
 
     def forensics(
         self,
