@@ -34,6 +34,7 @@ def test_few_sections_stay_decoded_when_a_bundle_is_verified(tmp_path: Path, mon
     assert len(recent._sections) >= 16
     bundle.release_memory()
     assert len(recent._sections) == 3
+    assert sum(section.nbytes for section in recent._sections.values()) == bundle.kept_bytes == 3 << 12
 
 
 def test_outputs_are_given_back_while_they_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from model_forensics.pipeline import streaming
 CONFIG = ForensicsConfig(compression_methods=("arithmetic",))
 
 
-def record(path: Path, kind: str = "incident", seed: int = 0) -> Bundle:
+def record(path: Path, kind: str = "incident", seed: int = 0, codec: str = "none") -> Bundle:
     random = np.random.default_rng(seed)
-    with BundleWriter(path, kind=kind) as writer:  # type: ignore[arg-type]
+    with BundleWriter(path, kind=kind, codec=codec) as writer:  # type: ignore[arg-type]
         for _ in range(2):
             writer.add_sample(
                 activations={f"s{n}": random.standard_normal((4, 32), np.float32) for n in range(20)}, group=str(path)
@@ -63,6 +63,14 @@ def test_what_is_kept_until_all_is_judged_is_taken_off_the_ceiling(
     warnings: list[str] = []
     assert streaming.memory_for(bundle, 1 << 30, warnings.append) == streaming.LEAST
     assert "takes 943,718,400 until all is judged" in warnings[0]
+
+
+def test_sections_that_stay_decoded_are_taken_off_the_ceiling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "resident_bytes", lambda: 100 << 20)
+    plain, compressed = record(tmp_path / "p"), record(tmp_path / "c", codec="arithmetic")
+    assert compressed.kept_bytes > 16 << 20
+    given = [streaming.memory_for(bundle, 1 << 30, pytest.fail) for bundle in (plain, compressed)]
+    assert given[0] - given[1] == compressed.kept_bytes
 
 
 def test_processes_share_a_stated_ceiling() -> None:

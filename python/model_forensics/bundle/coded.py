@@ -117,14 +117,17 @@ class CodedTensors:
 
     def rows(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """`array(name)[start:stop]` for 0 ≤ start ≤ stop ≤ rows, without decoding the rest."""
-        entry = self.entry(name)
-        count, *tail = entry.shape
-        row = (entry.stop - entry.start) // max(1, count)
-        return self._decoded(name, start * row, stop * row).reshape(stop - start, *tail)
+        return self._decoded(name, *self._bounds(name, start, stop)).reshape(stop - start, *self.shape(name)[1:])
 
     def joined(self, parts: Sequence[tuple[str, int, int]]) -> npt.NDArray[Any]:
         """The items of `rows` of each part, one after the other; a flat array of its own. All are of one dtype."""
-        return np.concatenate([self.rows(*part).reshape(-1) for part in parts])
+        bounds = [self._bounds(*part) for part in parts]
+        content = self._room(sum(stop - start for start, stop in bounds), parts[0][0])
+        filled = 0
+        for (name, _, _), (start, stop) in zip(parts, bounds, strict=True):
+            self._fill(content[filled : filled + stop - start], name, start)
+            filled += stop - start
+        return content.view(DTYPES[self.entry(parts[0][0]).tag])
 
     def content_digest(self) -> str:
         """Digest of the decoded content, a section at a time."""
@@ -141,23 +144,40 @@ class CodedTensors:
         _RECENT.shrink(FEW_SECTIONS)
         self._content.release_memory()
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that is kept of all such files after `release_memory`."""
+        return FEW_SECTIONS * SECTION + self._content.kept_bytes
+
     def _decoded(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """Bytes [start, stop) of a tensor, as a flat read-only array of its items."""
-        try:
-            content = np.empty(stop - start, np.uint8)
-        except MemoryError as problem:
-            raise BundleFormatError(
-                f"tensor {name!r} has {stop - start:,} bytes, more than there is memory", where=self.path, cure=CURE
-            ) from problem
-        filled = 0
-        while filled < stop - start:
-            group, own = self._arrangement.places[name]
-            section, inside = divmod(own + start + filled, SECTION)
-            piece = self._section(group, section)[inside : inside + stop - start - filled]
-            content[filled : filled + piece.size] = piece
-            filled += piece.size
+        content = self._room(stop - start, name)
+        self._fill(content, name, start)
         content.flags.writeable = False
         return content.view(DTYPES[self.entry(name).tag])
+
+    def _room(self, size: int, name: str) -> Bytes:
+        try:
+            return np.empty(size, np.uint8)
+        except MemoryError as problem:
+            what = f"{size:,} bytes of tensor {name!r}, more than there is memory"
+            raise BundleFormatError(what, where=self.path, cure=CURE) from problem
+
+    def _bounds(self, name: str, start: int, stop: int) -> tuple[int, int]:
+        """Where rows [start, stop) of a tensor are in it, in bytes."""
+        entry = self.entry(name)
+        row = (entry.stop - entry.start) // max(1, entry.shape[0])
+        return start * row, stop * row
+
+    def _fill(self, target: Bytes, name: str, start: int) -> None:
+        """The tensor's bytes from `start` on, until the target is full."""
+        filled = 0
+        while filled < target.size:
+            group, own = self._arrangement.places[name]
+            section, inside = divmod(own + start + filled, SECTION)
+            piece = self._section(group, section)[inside : inside + target.size - filled]
+            target[filled : filled + piece.size] = piece
+            filled += piece.size
 
     def _section(self, group: Group, section: int) -> Bytes:
         number = group.first + section

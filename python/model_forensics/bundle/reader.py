@@ -268,6 +268,11 @@ class Bundle:
         for tensors in (self._inputs, self._outputs, *self._shards.values()):
             tensors.release_memory()
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that is kept of what was read after `release_memory`, of all bundles stored in this way."""
+        return max(shard.kept_bytes for shard in (self._inputs, self._outputs, *self._shards.values()))
+
     def raw(self, site: str, sample: int) -> npt.NDArray[Any] | Sparse:
         """As `activation`, but bfloat16 comes as uint16 bit patterns: exactly the stored bits."""
         _, values, indices, shape = self._parts(site, sample)

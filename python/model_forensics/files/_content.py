@@ -47,6 +47,11 @@ class Content(Protocol):
         """Keep little of what was read, of all files; what is asked for again is read again."""
         ...
 
+    @property
+    def kept_bytes(self) -> int:
+        """What all files of this kind keep at most after `release_memory`."""
+        ...
+
 
 class PlainContent:
     """A file that is stored as it is; implements `Content`."""
@@ -70,6 +75,10 @@ class PlainContent:
 
     def release_memory(self) -> None:
         """Nothing is kept."""
+
+    @property
+    def kept_bytes(self) -> int:
+        return 0
 
 
 @contextmanager

@@ -131,6 +131,11 @@ class SafeTensors:
         if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that is kept of all such files after `release_memory`."""
+        return 0
+
     def _mapping(self) -> mmap.mmap:
         mapping = None if self._map is None else self._map()
         if mapping is None:

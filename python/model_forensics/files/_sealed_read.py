@@ -73,6 +73,10 @@ class SealedContent:
     def release_memory(self) -> None:
         _RECENT.shrink(FEW_SEGMENTS)
 
+    @property
+    def kept_bytes(self) -> int:
+        return FEW_SEGMENTS * SEGMENT
+
     def _segment(self, number: int, descriptor: int) -> bytes:
         content = self._opened(descriptor, number)
         if content is None:

@@ -51,6 +51,10 @@ class SealedTensors(SafeTensors):
         """Keep few decrypted segments only, of all files; arrays are copies, so they stay."""
         self._content.release_memory()
 
+    @property
+    def kept_bytes(self) -> int:
+        return self._content.kept_bytes
+
     def _read(self, bounds: Sequence[tuple[int, int]], tag: str) -> npt.NDArray[Any]:
         """The bytes [start, stop) of each, one after the other, as a flat array."""
         ends = list(accumulate((stop - start for start, stop in bounds), initial=0))

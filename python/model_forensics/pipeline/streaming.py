@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from model_forensics.types import ForensicsResult, Recording
 
 RESERVE: Final = 48 << 20
-"""Bytes kept free for results, decoded sections of compressed bundles and what the interpreter holds back."""
+"""Bytes kept free for results and what the interpreter holds back."""
 LEAST: Final = 16 << 20
 """Bytes that values get in any case."""
 
@@ -54,13 +54,14 @@ def memory_for(recording: Recording, ceiling: int, warn: Callable[[str], None]) 
     """Bytes that values may take while they are measured, if all of this process is to stay below the ceiling."""
     resident, kept = resident_bytes(), cf.kept_memory(recording)
     needed = max(LEAST, cf.least_memory(recording))
-    if resident + RESERVE + kept + needed > ceiling:
+    reserve = RESERVE + getattr(recording, "kept_bytes", 0)  # decoded or decrypted and not given back
+    if resident + reserve + kept + needed > ceiling:
         warn(
             f"max_memory of {ceiling:,} bytes cannot be kept to: {resident:,} are in use before values are read, "
             f"what is measured at each site of each sample takes {kept:,} until all is judged, "
             f"and the largest site of one sample needs {needed:,}, because a site is never divided"
         )
-    return max(LEAST, ceiling - resident - RESERVE - kept)
+    return max(LEAST, ceiling - resident - reserve - kept)
 
 
 def resident_bytes() -> int:
