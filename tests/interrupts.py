@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +21,7 @@ import pytest
 
 from model_forensics.files import _exchange
 
-CALLS = ("chmod", "fsync", "link", "mkdir", "rename", "replace", "rmdir", "unlink", "utime", "write")
+CALLS = ("chmod", "fsync", "link", "mkdir", "rename", "replace", "rmdir", "unlink", "utime")
 MOST = 500  # moments, which nothing here reaches
 
 Action = Callable[[], bool]
@@ -37,8 +38,7 @@ def each_moment(prepare: Callable[[int], Action], check: Callable[[int], None]) 
     Returns:
         How many moments there are.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background has it ignored
-    try:
+    with interruptible():
         for moment in range(1, MOST):
             action = prepare(moment)
             with _pressing(moment) as calls:
@@ -47,8 +47,6 @@ def each_moment(prepare: Callable[[int], Action], check: Callable[[int], None]) 
             if not interrupted:
                 return moment - 1
             check(moment)
-    finally:
-        signal.signal(signal.SIGINT, before)
     raise AssertionError("an action without an end")
 
 
@@ -59,6 +57,16 @@ def interrupted(act: Callable[[], object]) -> bool:
     except KeyboardInterrupt:
         return True
     return False
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is not ignored, as it is in what was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -75,6 +83,7 @@ def _pressing(moment: int) -> Iterator[Callable[[], int]]:
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLS:
             patch.setattr(os, name, _counted(getattr(os, name), count))
+        patch.setattr(os, "write", _counted(os.write, count, lambda descriptor, _: _is_file(descriptor)))
         patch.setattr(os, "open", _counted(os.open, count, lambda _path, flags, *_, **__: flags & os.O_CREAT))
         writing = _counted(io.open, count, lambda _path, mode="r", *_, **__: set(mode) & set("wxa+"))
         patch.setattr(io, "open", writing)
@@ -82,6 +91,10 @@ def _pressing(moment: int) -> Iterator[Callable[[], int]]:
         patch.setattr(_exchange, "exchanged", _counted(_exchange.exchanged, count))
         patch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=_connection(count)))
         yield lambda: calls
+
+
+def _is_file(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def _counted(
