@@ -11,7 +11,7 @@ import pytest
 from model_forensics.bundle import load_bundle
 from model_forensics.cf import Baseline
 from model_forensics.config import load_config
-from model_forensics.store import LEDGER_FILE, Ledger
+from model_forensics.store import LEDGER_FILE, AuditLog, Ledger
 
 
 def names(directory: Path) -> set[str]:
@@ -92,6 +92,27 @@ def test_report_and_diff(each_moment, run, data, tmp_path):
 
     assert each_moment(lambda n: ["report", results, "--output", pages / f"r{n}.html"], check) >= 3
     assert each_moment(lambda n: ["diff", results, results, "--report", pages / f"d{n}.html"], check) >= 3
+
+
+def test_the_audit_log(each_moment, run, data, tmp_path, monkeypatch):
+    """It holds after every Ctrl-C, and knows of every page that is there; the next command is recorded as ever."""
+    results, log = tmp_path / "r.json", AuditLog(tmp_path / "log" / "audit.jsonl")
+    assert run("analyze", data / "incident", "--forensics-only", "--output", results).exit_code == 0
+    monkeypatch.setenv("MODEL_FORENSICS_AUDIT_LOG", str(log.path))
+    page = tmp_path / "r.html"
+
+    def prepare(_: int) -> list:
+        shutil.rmtree(log.path.parent, ignore_errors=True)
+        page.unlink(missing_ok=True)
+        return ["report", results, "--output", page]
+
+    def check(_: int) -> None:
+        lines = log.verify().lines if log.path.exists() else 0
+        assert lines or not page.exists()
+        assert run("report", results, "--output", page, "--force").exit_code == 0
+        assert log.verify().lines == lines + 2
+
+    assert each_moment(prepare, check) >= 20
 
 
 def test_migrate_config(each_moment, tmp_path):
