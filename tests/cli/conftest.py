@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,34 @@ from click.testing import CliRunner, Result
 
 from model_forensics.cli.main import main
 from model_forensics.demo import data_directory
+from tests import interrupts
 
 Run = Callable[..., Result]
+EachMoment = Callable[[Callable[[int], Sequence[object]], Callable[[int], None]], int]
 
 
 @pytest.fixture(scope="session")
 def run() -> Run:
     """Runs a command in this process; stdout and stderr are kept apart."""
     return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def each_moment(run: Run) -> EachMoment:
+    """`interrupts.each_moment` of a command, whose arguments `prepare` gives."""
+
+    def of_command(prepare: Callable[[int], Sequence[object]], check: Callable[[int], None]) -> int:
+        return interrupts.each_moment(lambda moment: partial(_interrupted, run, prepare(moment)), check)
+
+    return of_command
+
+
+def _interrupted(run: Run, arguments: Sequence[object]) -> bool:
+    done = run(*arguments)
+    assert done.exit_code in (0, 130), done.output
+    assert "Traceback" not in done.stderr
+    assert ("interrupted" in done.stderr) is (done.exit_code == 130)
+    return done.exit_code == 130
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,52 +11,7 @@ import pytest
 from model_forensics.bundle import load_bundle
 from model_forensics.cf import Baseline
 from model_forensics.config import load_config
-from model_forensics.store import LEDGER_FILE, Ledger
-
-CALLS = ("fsync", "link", "mkdir", "rename", "replace", "unlink")
-MOST = 200  # moments, which no command here reaches
-
-
-@pytest.fixture
-def each_moment(run, monkeypatch):
-    """Runs a command again and again, with Ctrl-C just before its first, second, … such call, until it ends itself."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background has it ignored
-
-    def interrupt(prepare: Callable[[int], list], check: Callable[[int], None]) -> int:
-        for moment in range(1, MOST):
-            arguments = prepare(moment)
-            made = _interrupting(monkeypatch, moment)
-            done = run(*arguments)
-            monkeypatch.undo()
-            if made() < moment:
-                assert done.exit_code == 0, done.output
-                return moment - 1
-            assert done.exit_code == 130, (moment, done.output)
-            assert "interrupted" in done.stderr
-            assert "Traceback" not in done.stderr
-            check(moment)
-        raise AssertionError("a command without an end")
-
-    yield interrupt
-    signal.signal(signal.SIGINT, before)
-
-
-def _interrupting(monkeypatch, moment: int) -> Callable[[], int]:
-    made = 0
-
-    def wrapped(call):
-        def first(*arguments, **more):
-            nonlocal made
-            made += 1
-            if made == moment:
-                signal.raise_signal(signal.SIGINT)
-            return call(*arguments, **more)
-
-        return first
-
-    for name in CALLS:
-        monkeypatch.setattr(os, name, wrapped(getattr(os, name)))
-    return lambda: made
+from model_forensics.store import LEDGER_FILE, AuditLog, Ledger
 
 
 def names(directory: Path) -> set[str]:
@@ -140,6 +92,27 @@ def test_report_and_diff(each_moment, run, data, tmp_path):
 
     assert each_moment(lambda n: ["report", results, "--output", pages / f"r{n}.html"], check) >= 3
     assert each_moment(lambda n: ["diff", results, results, "--report", pages / f"d{n}.html"], check) >= 3
+
+
+def test_the_audit_log(each_moment, run, data, tmp_path, monkeypatch):
+    """It holds after every Ctrl-C, and knows of every page that is there; the next command is recorded as ever."""
+    results, log = tmp_path / "r.json", AuditLog(tmp_path / "log" / "audit.jsonl")
+    assert run("analyze", data / "incident", "--forensics-only", "--output", results).exit_code == 0
+    monkeypatch.setenv("MODEL_FORENSICS_AUDIT_LOG", str(log.path))
+    page = tmp_path / "r.html"
+
+    def prepare(_: int) -> list:
+        shutil.rmtree(log.path.parent, ignore_errors=True)
+        page.unlink(missing_ok=True)
+        return ["report", results, "--output", page]
+
+    def check(_: int) -> None:
+        lines = log.verify().lines if log.path.exists() else 0
+        assert lines or not page.exists()
+        assert run("report", results, "--output", page, "--force").exit_code == 0
+        assert log.verify().lines == lines + 2
+
+    assert each_moment(prepare, check) >= 20
 
 
 def test_migrate_config(each_moment, tmp_path):

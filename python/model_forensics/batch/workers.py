@@ -15,7 +15,7 @@ from typing import Self, cast
 from model_forensics.batch.incidents import Incident
 from model_forensics.batch.worker import Crashing, Message, Start, Task, serve
 from model_forensics.errors import WorkerError
-from model_forensics.processes import one_thread_each
+from model_forensics.processes import one_thread_each, uninterrupted
 
 _STARTS = 2  # workers that end before they are ready, one after the other, until the batch gives up
 _GRACE = 5.0  # seconds that a worker has to end when it is told to
@@ -61,7 +61,11 @@ class Workers:
         self._workers: list[Worker] = []
 
     def __enter__(self) -> Self:
-        self._fill()
+        try:
+            self._fill()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,9 +145,10 @@ class Workers:
             while len(self._workers) < self._count:
                 ours, theirs = context.Pipe()
                 process = context.Process(target=serve, args=(theirs, self._start), daemon=True)
-                process.start()
+                with uninterrupted():  # who is started is known, and so ended
+                    process.start()
+                    self._workers.append(Worker(process, ours))
                 theirs.close()  # so that its end is seen here
-                self._workers.append(Worker(process, ours))
 
     def _bury(self, worker: Worker) -> None:
         worker.process.join(_GRACE)

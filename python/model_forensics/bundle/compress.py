@@ -31,6 +31,7 @@ from model_forensics.files import (
     storage_errors,
     sync_tree,
 )
+from model_forensics.processes import uninterrupted
 
 Create = Callable[[str], AbstractContextManager[Sink]] | None
 Outcome = Literal["compressed", "would_compress", "already_compressed", "too_young", "kept_plain", "refused"]
@@ -96,10 +97,11 @@ def compress_bundle(path: Path, workplace: Workplace | None, *, recorded_before:
         _verify(original, new)
         if _state(path) != seen:
             raise _changed(path)
-        displaced = replace_directory(new, path, aside)
-        if _state(displaced) != seen:  # between the last look and the exchange
-            replace_directory(displaced, path, aside)
-            raise _changed(path)
+        with uninterrupted():  # until it is sure what was displaced
+            displaced = replace_directory(new, path, aside)
+            if _state(displaced) != seen:  # between the last look and the exchange
+                replace_directory(displaced, path, aside)
+                raise _changed(path)
     return Compression(str(path), "compressed", before, after, content_digest=original.content_digest)
 
 

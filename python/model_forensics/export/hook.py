@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from model_forensics.errors import InterventionError, ModelError, UsageError
 from model_forensics.export import hook_check
 from model_forensics.export.hook_text import HookText, compose
 from model_forensics.export.memory import off_the_gpu
-from model_forensics.files import KEY_VARIABLE, OLD_KEY_VARIABLE, atomic_write, storage_errors
+from model_forensics.files import KEY_VARIABLE, OLD_KEY_VARIABLE, atomic_files, storage_errors
 from model_forensics.models import Model
+from model_forensics.processes import uninterrupted
 from model_forensics.types import FixedRuns
 
 
@@ -40,7 +43,9 @@ def check_hook_target(path: Path, *, overwrite: bool) -> None:
 def write_hook(
     path: Path, runs: FixedRuns, model: Model, donor: Model | None, *, about: Sequence[str], overwrite: bool = False
 ) -> float:
-    """Writes `path`, and beside it a file with the ending `.bin` where the values are large.
+    """Writes `path`, and beside it a file with the ending `.bin` where the values are large: both or neither.
+
+    A kill between their names leaves a hook that refuses, by name, the values beside it.
 
     Args:
         about: paragraphs for whoever opens the file.
@@ -66,16 +71,15 @@ def write_hook(
         beside_name=beside.name,
     )
     error = _tried(path, made, runs, [model, donor] if donor is not None and made.asks_donor else [model])
-    if made.beside is not None:
-        atomic_write(beside, made.beside, overwrite=overwrite)
-    atomic_write(path, made.text, overwrite=overwrite)
+    values = [] if made.beside is None else [(beside, made.beside)]
+    atomic_files([*values, (path, made.text.encode("utf-8"))], overwrite=overwrite)
     return error
 
 
 def _tried(path: Path, made: HookText, runs: FixedRuns, models: Sequence[Model]) -> float:
     """The hook, run where Model Forensics cannot be imported. What was recorded goes there through a pipe: no disk."""
-    with tempfile.TemporaryDirectory(prefix="model-forensics-") as folder:
-        hook = Path(folder, path.name)
+    with _scratch() as folder:
+        hook = folder / path.name
         with storage_errors(folder):
             hook.write_text(made.text, encoding="utf-8")
             if made.beside is not None:
@@ -96,6 +100,17 @@ def _tried(path: Path, made: HookText, runs: FixedRuns, models: Sequence[Model])
         told = f"{answer['said_otherwise']} of {len(runs.runs)} samples are continued otherwise than with the fix set"
         raise _refusal(told)
     return float(answer["error"])
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory for a moment, which is removed also when Ctrl-C comes while it is."""
+    folder = Path(tempfile.mkdtemp(prefix="model-forensics-"))
+    try:
+        yield folder
+    finally:
+        with uninterrupted():
+            shutil.rmtree(folder)
 
 
 def _arrays(runs: FixedRuns) -> dict[str, Any]:

@@ -13,7 +13,7 @@ A leaf: knows neither bundles nor baselines. It needs NumPy, and `cryptography` 
 
 from __future__ import annotations
 
-from model_forensics.files._atomic import atomic_directory, atomic_write
+from model_forensics.files._atomic import atomic_directory, atomic_files, atomic_write
 from model_forensics.files._content import Content, FileIdentity, file_identity
 from model_forensics.files._digest import sha256_bytes, sha256_file
 from model_forensics.files._disk import keep_metadata, storage_errors, sync, sync_tree
@@ -78,6 +78,7 @@ __all__ = [
     "TensorSource",
     "abandoned_in",
     "atomic_directory",
+    "atomic_files",
     "atomic_write",
     "content_size",
     "create_file",

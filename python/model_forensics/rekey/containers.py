@@ -26,6 +26,7 @@ from model_forensics.files import (
     storage_errors,
     sync_tree,
 )
+from model_forensics.processes import uninterrupted
 from model_forensics.rekey.keys import Keys
 from model_forensics.rekey.workplace import Workplace
 
@@ -85,10 +86,11 @@ def _rewrite(old: Storage, key: EncryptionKey | None, names: list[str], load: Lo
                 keep_metadata(path / folder, new.root / folder)
             sync_tree(new.root)
         _verify(path, new, content, load)
-        displaced = replace_directory(new.root, path, workplace.aside)
-        if not os.path.samestat(displaced.lstat(), before):  # replaced by another writer meanwhile: theirs stays
-            replace_directory(displaced, path, workplace.aside)
-            raise StorageError("it was replaced while its key was changed", where=path, cure="Run it again")
+        with uninterrupted():  # until it is sure whose what was displaced is
+            displaced = replace_directory(new.root, path, workplace.aside)
+            if not os.path.samestat(displaced.lstat(), before):  # replaced by another writer meanwhile: theirs stays
+                replace_directory(displaced, path, workplace.aside)
+                raise StorageError("it was replaced while its key was changed", where=path, cure="Run it again")
     return content
 
 

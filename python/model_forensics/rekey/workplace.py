@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from model_forensics.errors import StorageError
 from model_forensics.files import atomic_write, lock_directory, storage_errors
+from model_forensics.processes import uninterrupted
 
 WORKPLACE: Final = ".rekey"
 
@@ -47,9 +48,11 @@ class Workplace:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # not empty: what is there is kept for the next run
-            self._place.rmdir()
-        os.close(self._lock)
+        try:
+            with suppress(OSError):  # not empty: what is there is kept for the next run
+                self._place.rmdir()
+        finally:
+            os.close(self._lock)
 
     @contextmanager
     def rewriting(self, item: Path) -> Iterator[None]:
@@ -58,8 +61,9 @@ class Workplace:
             atomic_write(self._item, os.fsencode(item.relative_to(self.root)))
             yield
         finally:
-            if os.path.lexists(item):  # else what is in the workplace is the only copy
-                self._clear()
+            with uninterrupted():
+                if os.path.lexists(item):  # else what is in the workplace is the only copy
+                    self._clear()
 
     def _recover(self) -> None:
         with storage_errors(self._place):
