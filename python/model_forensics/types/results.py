@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from model_forensics.types.base import Frozen, Printable
 from model_forensics.types.causal import FixSet, Replay, SearchSpent
@@ -88,6 +89,17 @@ class AnalysisResult(Frozen):
     environment: Environment
     warnings: tuple[Printable, ...] = ()
     export_path: Printable | None = None
+
+    _shown: ClassVar[list[Callable[[AnalysisResult], str]]] = []
+
+    @classmethod
+    def shown_by(cls, render: Callable[[AnalysisResult], str]) -> None:
+        """`render` makes the HTML that notebooks show; the part that can draw says so when it is loaded."""
+        cls._shown[:] = [render]
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks; None, and with it the plain text, where nothing that can draw is loaded."""
+        return self._shown[0](self) if self._shown else None
 
 
 class TriageEntry(Frozen):
