@@ -1,0 +1,57 @@
+"""`python -m bench.zoo make|run|score`; see docs/zoo.md."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+
+from bench.zoo import work
+from bench.zoo.plan import Entry, entries
+
+ROOT = Path("zoo")
+WORK: dict[str, Callable[[Path, Entry], str]] = {"make": work.make, "run": work.run}
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.zoo", description=__doc__)
+    parser.add_argument("what", choices=("make", "run", "score"))
+    parser.add_argument("--root", type=Path, default=ROOT, help="where the incidents are (default: zoo)")
+    parser.add_argument("--only", default="*", help="incidents whose name fits this pattern, such as 'flipped_bits-*'")
+    parser.add_argument("--split", choices=("development", "test"), help="incidents of this split alone")
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args(arguments)
+    chosen = [one for one in entries() if fnmatch.fnmatch(one.name, given.only) and given.split in (None, one.split)]
+    if not chosen:
+        parser.error(f"no incident's name fits {given.only!r}")
+    if given.what == "score":
+        from bench.zoo.score import score  # noqa: PLC0415
+
+        return score(given.root, chosen)
+    return in_processes(given.what, given.root, chosen, given.processes)
+
+
+def in_processes(what: str, root: Path, chosen: Sequence[Entry], processes: int) -> int:
+    """0 if all was done; what fails is told, and the rest goes on."""
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    failed = 0
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        if what == "make":
+            networks = sorted({(one.network, one.training) for one in chosen})
+            list(pool.map(partial(work.train, root), networks))
+        jobs = [pool.submit(WORK[what], root, one) for one in chosen]
+        for number, job in enumerate(as_completed(jobs), start=1):
+            told = job.result()
+            failed += told.startswith(work.FAILED)
+            print(f"{number}/{len(chosen)} {told}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

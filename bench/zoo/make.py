@@ -1,0 +1,187 @@
+"""Makes the incidents: trains the networks, plants the faults, records, and runs the sets that remove them.
+
+    zoo/networks/gpt2-0/                  a healthy network, and `earlier` beside its files
+    zoo/incidents/flipped_bits-003/       truth.json, model, reference (half of them), incident, benign
+
+An incident that is there is left as it is, so `make` goes on where it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.zoo import loading, truth
+from bench.zoo.kind import Case, Kind, Planted
+from bench.zoo.kinds import all_kinds
+from bench.zoo.network import Prompt
+from bench.zoo.networks import NETWORKS
+from bench.zoo.plan import Entry
+from bench.zoo.training import last_logits
+from model_forensics import Failure, Recorder
+from model_forensics.files import atomic_directory
+from model_forensics.models import Model
+
+SAMPLES = 24
+"""Failing prompts of an incident."""
+BENIGN = 32
+"""Healthy recordings of other prompts."""
+TRIES = 40
+"""Faults that are planted, one after the other, until enough prompts fail."""
+DRAWN = 600
+"""Prompts that are asked of one fault, at most; after `FIRST`, only where some failed."""
+FIRST = 80
+SOME = 4
+
+
+class Unplantable(Exception):
+    """No fault of a kind made enough prompts fail."""
+
+
+def network_directory(root: Path, name: str, seed: int) -> Path:
+    return root / "networks" / f"{name}-{seed}"
+
+
+def train(root: Path, name: str, seed: int) -> Path:
+    """The healthy network's directory, trained where it is not there yet."""
+    place = network_directory(root, name, seed)
+    if not place.exists():
+        trained = NETWORKS[name].train(seed)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_directory(place) as staged:
+            NETWORKS[name].save(trained.module, staged)
+            NETWORKS[name].save(trained.earlier, staged / "earlier")
+    return place
+
+
+def make(root: Path, entry: Entry) -> Path:
+    """The incident's directory, made where it is not there yet.
+
+    Raises:
+        Unplantable: no fault of the kind makes enough prompts fail.
+    """
+    place = root / "incidents" / entry.name
+    if place.exists():
+        return place
+    kind, network = all_kinds()[entry.kind], NETWORKS[entry.network]
+    stored = train(root, entry.network, entry.training)
+    healthy, earlier = network.load(stored), network.load(stored / "earlier")
+    made = plant(kind, entry, healthy, earlier)
+    failure = kind.failure or network.failure
+    repaired = truth.repairs(made.module, healthy, made.failing, failure, made.planted.sites)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_directory(place) as staged:
+        _store_models(staged, Path("../../networks") / stored.name, entry, made, healthy)
+        record(Model.wrap(made.module), staged / "incident", made.failing, failure)
+        record(Model.wrap(healthy), staged / "benign", made.benign, None)
+        (staged / "truth.json").write_text(json.dumps(described(entry, kind, made, repaired), indent=1) + "\n")
+    return place
+
+
+@dataclass(frozen=True)
+class Made:
+    """A fault with what was asked.
+
+    Attributes:
+        module: damaged, software damage included.
+        failing, benign: prompts of the incident, and of the healthy recordings.
+        tries: faults that were planted until enough prompts failed; `share`: of prompts, how many fail.
+    """
+
+    planted: Planted
+    module: nn.Module
+    changed: dict[str, torch.Tensor]
+    failing: list[Prompt]
+    benign: list[Prompt]
+    tries: int
+    share: float
+
+
+def plant(kind: Kind, entry: Entry, healthy: nn.Module, earlier: nn.Module) -> Made:
+    network = NETWORKS[entry.network]
+    random = np.random.default_rng([entry.seed, zlib.crc32(kind.name.encode())])
+    for number in range(TRIES):
+        module = copy.deepcopy(healthy)
+        planted = kind.plant(Case(network, healthy, module, earlier, random))
+        changed = loading.differences(module, healthy)
+        if planted.software is not None:
+            assert kind.install is not None, f"{kind.name} has software damage and no `install`"
+            kind.install(module, **planted.software)
+        failing, share = find_failing(kind, planted.prompts or network.prompts, module, healthy, random)
+        if len(failing) == SAMPLES:
+            others = (planted.benign or network.prompts)(random, BENIGN)
+            benign = [*failing, *others] if entry.same_requests else others
+            return Made(planted, module, changed, failing, benign, number + 1, share)
+    raise Unplantable(f"{kind.name} in {entry.network}: fewer than {SAMPLES} prompts failed in each of {TRIES} faults")
+
+
+def find_failing(
+    kind: Kind,
+    draw: Callable[[np.random.Generator, int], list[Prompt]],
+    module: nn.Module,
+    healthy: nn.Module,
+    random: np.random.Generator,
+) -> tuple[list[Prompt], float]:
+    """Up to `SAMPLES` prompts of different texts that become part of the incident, and the share that does."""
+    found: dict[str, Prompt] = {}
+    for asked, prompt in enumerate(draw(random, DRAWN), start=1):
+        if prompt.text not in found and kind.fails(prompt, answer(module, prompt), answer(healthy, prompt)):
+            found[prompt.text] = prompt
+        if len(found) == SAMPLES or (asked == FIRST and len(found) < SOME):
+            break
+    return list(found.values()), len(found) / asked
+
+
+@torch.no_grad()
+def answer(module: nn.Module, prompt: Prompt) -> int:
+    """The class or token that the network prefers; -1 where its output is not finite."""
+    logits = last_logits(module, prompt.inputs)[0]
+    return int(logits.argmax()) if bool(torch.isfinite(logits).all()) else -1
+
+
+def record(model: Model, place: Path, prompts: Sequence[Prompt], failure: Failure | None) -> None:
+    """Each prompt alone in its batch, one group a text."""
+    recorder = Recorder(model, sites="components")
+    session = recorder.benign(place) if failure is None else recorder.incident(place, failure=failure)
+    with session as recording:
+        for prompt in prompts:
+            recording.run(**prompt.inputs, texts=[prompt.text], groups=[prompt.text], right=[[prompt.right]])
+
+
+def _store_models(place: Path, healthy: Path, entry: Entry, made: Made, module: nn.Module) -> None:
+    software = made.planted.software
+    kind = None if software is None else entry.kind
+    inside = str(Path("..") / healthy)
+    loading.store(place / "model", entry.network, inside, kind, software, made.changed)
+    if entry.reference:
+        loading.store(place / "reference", entry.network, inside, None, None, {})
+
+
+def described(entry: Entry, kind: Kind, made: Made, repaired: Sequence[truth.Repaired]) -> dict[str, Any]:
+    """What `truth.json` holds."""
+    minimal = truth.minimal(repaired)
+    return {
+        "kind": kind.name,
+        "family": kind.family,
+        "network": entry.network,
+        "seed": entry.seed,
+        "split": entry.split,
+        "reference": entry.reference,
+        "same_requests": entry.same_requests,
+        "how": made.planted.how,
+        "damaged": list(made.planted.sites),
+        "diffuse": bool(made.planted.sites) and not minimal,
+        "minimal_fix_sets": [list(one) for one in minimal],
+        "runs": [{"sites": list(one.sites), "flips": one.flips, "prompts": one.prompts} for one in repaired],
+        "failing_share": made.share,
+        "tries": made.tries,
+    }

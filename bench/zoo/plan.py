@@ -1,0 +1,62 @@
+"""Which incidents the zoo holds: kinds × seeds, each in one network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.zoo.kinds import all_kinds
+
+DEVELOPMENT_SEEDS, TEST_SEEDS = range(5), range(5, 11)
+HEALTHY_TIMES = 3
+"""Incidents of a healthy kind for each of a faulty one: there are few such kinds, and false alarms are what costs."""
+Split = Literal["development", "test"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One incident.
+
+    Attributes:
+        training: seed of the network's training; another one in the test split, so that its networks are new too.
+        reference: whether a reference model comes with it.
+        same_requests: whether the healthy recordings hold the incident's requests: those of the release before.
+    """
+
+    kind: str
+    network: str
+    seed: int
+    split: Split
+    training: int
+    reference: bool
+    same_requests: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.seed:03}"
+
+
+def entries() -> Iterator[Entry]:
+    """In the order of their kinds."""
+    for number, kind in enumerate(all_kinds().values()):
+        times = HEALTHY_TIMES if kind.family == "healthy" else 1
+        for seed in [*DEVELOPMENT_SEEDS, *TEST_SEEDS]:
+            for again in range(times):
+                yield entry(kind.name, kind.networks, seed * times + again, number, seed in TEST_SEEDS)
+
+
+def entry(kind: str, networks: tuple[str, ...], seed: int, number: int, test: bool) -> Entry:
+    """Networks, and with or without a reference model, come in turn, each with each."""
+    turn = seed + number
+    reference = (turn // len(networks) + turn) % 2 == 0
+    return Entry(
+        kind=kind,
+        network=networks[turn % len(networks)],
+        seed=seed,
+        split="test" if test else "development",
+        training=int(test),
+        reference=reference,
+        # Without a reference model, most operators have recordings of the release before: four in five here.
+        same_requests=not reference and seed % 5 != 4,
+    )

@@ -1,0 +1,33 @@
+"""What the processes of the zoo do: one incident each, told in a line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bench.zoo.plan import Entry
+
+FAILED = "FAILED"
+
+
+def train(root: Path, network: tuple[str, int]) -> None:
+    from bench.zoo import make  # noqa: PLC0415  (loads torch, once a process)
+
+    make.train(root, *network)
+
+
+def make(root: Path, entry: Entry) -> str:
+    from bench.zoo.make import Unplantable, make  # noqa: PLC0415
+
+    began = time.perf_counter()
+    try:
+        make(root, entry)
+    except Unplantable as problem:
+        return f"{FAILED} {entry.name}: {problem}"
+    return f"{entry.name}: made in {time.perf_counter() - began:.1f} s"
+
+
+def run(root: Path, entry: Entry) -> str:
+    from bench.zoo.run import run  # noqa: PLC0415
+
+    return run(root, entry)
