@@ -5,6 +5,7 @@
 #                                                                          PROCESSES=4 spreads the suite over so many
 #   make lint     ruff and mypy
 #   make bench    benchmarks, and the bars that they should reach          BENCH="run -k entropy" chooses which
+#   make zoo      make the incidents with known causes, run the tool on all of them, and score it; goes on where it was
 #   make sanitize C++ checks of the core under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 #   make fuzz     fuzz the decoders with libFuzzer                         FUZZ_SECONDS=30, FUZZ_CXX=clang++-19
 #
@@ -34,7 +35,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench sanitize fuzz clean FORCE
+.PHONY: help demo test lint bench zoo sanitize fuzz clean FORCE
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(MAKEFILE_LIST)
@@ -52,6 +53,11 @@ lint: $(VENV)/.ready-dev
 
 bench: $(VENV)/.ready-bench
 	$(BIN)/python -m bench $(BENCH)
+
+zoo: $(VENV)/.ready-bench
+	$(BIN)/python -m bench.zoo make
+	$(BIN)/python -m bench.zoo run
+	$(BIN)/python -m bench.zoo score
 
 sanitize: $(VENV)/.ready-dev
 	$(BIN)/cmake --preset asan

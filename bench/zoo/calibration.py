@@ -1,0 +1,55 @@
+"""How well a confidence serves as the probability that the cause named is the cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+BINS = 10
+FEWEST = 10
+"""Below so many reported causes nothing is said."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of reported causes.
+
+    Attributes:
+        error: expected calibration error: |mean confidence − share right| over bins of equally many, weighted.
+        auroc: that a right cause has the higher confidence of a right and a wrong one; None where all are alike.
+        brier, base_rate_brier: mean squared error of the confidence, and of the share right for everyone.
+    """
+
+    causes: int
+    right: int
+    error: float
+    auroc: float | None
+    brier: float
+    base_rate_brier: float
+
+
+def calibration(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> Calibration | None:
+    """None with fewer than `FEWEST` causes."""
+    if len(confidence) < FEWEST:
+        return None
+    rate = float(right.mean())
+    order = np.argsort(confidence, kind="stable")
+    bins = [part for part in np.array_split(order, min(BINS, len(order))) if part.size]
+    gaps = [abs(float(confidence[part].mean() - right[part].mean())) * part.size for part in bins]
+    return Calibration(
+        causes=len(confidence),
+        right=int(right.sum()),
+        error=sum(gaps) / len(confidence),
+        auroc=_auroc(confidence, right),
+        brier=float(((confidence - right) ** 2).mean()),
+        base_rate_brier=rate * (1 - rate),
+    )
+
+
+def _auroc(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> float | None:
+    if right.all() or not right.any():
+        return None
+    higher = confidence[right][:, None] - confidence[~right][None]
+    return float((higher > 0).mean() + (higher == 0).mean() / 2)

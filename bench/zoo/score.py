@@ -1,0 +1,137 @@
+"""The zoo's score: shares with their intervals, of all incidents, of each split and of each kind.
+
+Intervals are Clopper-Pearson's, 95 %, over incidents: each has a network, a fault and prompts of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from bench.zoo.calibration import Calibration, calibration
+from bench.zoo.judged import Judged, judge
+from bench.zoo.plan import Entry
+
+Told = Callable[[Judged], "bool | None"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of how many, with its interval."""
+
+    hits: int
+    of: int
+    low: float | None
+    high: float | None
+
+    @staticmethod
+    def over(told: Iterable[bool | None]) -> Share:
+        """Of those that are not None."""
+        known = [one for one in told if one is not None]
+        if not known:
+            return Share(0, 0, None, None)
+        found = binomtest(sum(known), len(known)).proportion_ci(method="exact")
+        return Share(sum(known), len(known), float(found.low), float(found.high))
+
+    @property
+    def rate(self) -> float | None:
+        return self.hits / self.of if self.of else None
+
+
+MEASURES: dict[str, Told] = {
+    "sufficient fix found": lambda one: one.fix_found,
+    "cause named, with a reference model": lambda one: one.named if one.reference else None,
+    "cause named, without": lambda one: None if one.reference else one.named,
+    "cause named": lambda one: one.named,
+    "layer named": lambda one: one.layer_named,
+    "onset: layer": lambda one: None if one.onset is None else one.onset[1],
+    "onset: site": lambda one: None if one.onset is None else one.onset[0],
+    "onset: site among the first three": lambda one: one.onset_top,
+    "strongest: layer": lambda one: None if one.strongest is None else one.strongest[1],
+    "strongest: site": lambda one: None if one.strongest is None else one.strongest[0],
+    "strongest: site among the first three": lambda one: one.strongest_top,
+    "false alarms": lambda one: one.alarm,
+}
+RIVALS = ("zlib", "mahalanobis", "single patches", "gradient", "weights")
+
+
+def shares(judged: Sequence[Judged]) -> dict[str, Share]:
+    found = {name: Share.over(map(told, judged)) for name, told in MEASURES.items()}
+    return found | {f"{name}: site": Share.over(one.rivals.get(name) for one in judged) for name in RIVALS}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of some incidents.
+
+    Attributes:
+        changed: median share of benign outputs that a reported fix changes.
+        seconds, cpu_seconds, forwards: medians.
+    """
+
+    incidents: int
+    refused: int
+    shares: dict[str, Share]
+    changed: float | None
+    seconds: float | None
+    cpu_seconds: float | None
+    forwards: float | None
+    calibration: Calibration | None
+
+
+def summarise(judged: Sequence[Judged]) -> Summary:
+    def median(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(statistics.median(known)) if known else None
+
+    confident = [(one.confidence, bool(one.named)) for one in judged if one.confidence is not None]
+    return Summary(
+        incidents=len(judged),
+        refused=sum(one.refused is not None for one in judged),
+        shares=shares(judged),
+        changed=median(one.changed for one in judged),
+        seconds=median(one.seconds for one in judged),
+        cpu_seconds=median(one.cpu_seconds for one in judged),
+        forwards=median(one.forwards for one in judged),
+        calibration=calibration(np.array([c for c, _ in confident]), np.array([n for _, n in confident])),
+    )
+
+
+def score(root: Path, chosen: Sequence[Entry]) -> int:
+    """Prints the score of the incidents that were run and writes it beside them; 1 where some were not run."""
+    there = [one for one in chosen if (root / "results" / f"{one.name}.run.json").exists()]
+    judged = [judge(root, one) for one in there]
+    parts: dict[str, list[Judged]] = {"all": judged}
+    for one in judged:
+        parts.setdefault(one.split, []).append(one)
+        parts.setdefault(f"kind: {one.kind}", []).append(one)
+    summaries = {name: summarise(part) for name, part in parts.items()}
+    document: dict[str, Any] = {
+        "machine": {"processor": platform.machine(), "python": platform.python_version()},
+        "not_run": len(chosen) - len(there),
+        "summaries": {name: asdict(one) for name, one in summaries.items()},
+        "incidents": [asdict(one) for one in judged],
+    }
+    (root / "score.json").write_text(json.dumps(document, indent=1) + "\n")
+    for name, summary in summaries.items():
+        print(_told(name, summary))
+    return 1 if len(there) < len(chosen) else 0
+
+
+def _told(name: str, summary: Summary) -> str:
+    lines = [f"\n{name}: {summary.incidents} incidents, {summary.refused} refused"]
+    for measure, share in summary.shares.items():
+        if share.of:
+            lines.append(f"  {measure}: {share.hits} of {share.of} ({share.low:.2f} to {share.high:.2f})")
+    for measure in ("changed", "seconds", "cpu_seconds", "forwards"):
+        lines.append(f"  {measure}, median: {getattr(summary, measure)}")
+    lines.append(f"  calibration: {summary.calibration}")
+    return "\n".join(lines)
