@@ -40,6 +40,12 @@ class Case:
         layer = int(self.random.integers(layers_of(self.module)))
         return part(self.module, layer, COMPONENTS[int(self.random.integers(len(COMPONENTS)))])
 
+    def some_parts(self) -> tuple[Part, ...]:
+        """Of the copy: an attention, an MLP, or both of one layer, as one trains or replaces them."""
+        one = self.some_part()
+        whole = tuple(part(self.module, one.layer, component) for component in COMPONENTS)
+        return whole if self.random.random() < 1 / 3 else (one,)
+
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(int(self.random.integers(2**31)))
 
@@ -54,6 +60,7 @@ class Planted:
         software: arguments for the kind's `install`: damage that weights do not hold.
         prompts: what the incident is drawn from, where that is not what the network is asked otherwise.
         benign: what the healthy recordings are drawn from, likewise.
+        before: what the release before was asked in place of a prompt of the incident; None for the same.
     """
 
     how: str
@@ -61,6 +68,7 @@ class Planted:
     software: Mapping[str, Any] | None = None
     prompts: Draw | None = None
     benign: Draw | None = None
+    before: Callable[[Prompt], Prompt] | None = None
 
 
 def goes_wrong(prompt: Prompt, answer: int, healthy_answer: int) -> bool:

@@ -119,7 +119,8 @@ def plant(kind: Kind, entry: Entry, healthy: nn.Module, earlier: nn.Module) -> M
         failing, share = find_failing(kind, planted.prompts or network.prompts, module, healthy, random)
         if len(failing) == SAMPLES:
             others = (planted.benign or network.prompts)(random, BENIGN)
-            benign = [*failing, *others] if entry.same_requests else others
+            before = planted.before or (lambda prompt: prompt)
+            benign = [*map(before, failing), *others] if entry.same_requests else others
             return Made(planted, module, changed, failing, benign, number + 1, share)
     raise Unplantable(f"{kind.name} in {entry.network}: fewer than {SAMPLES} prompts failed in each of {TRIES} faults")
 
@@ -179,7 +180,7 @@ def described(entry: Entry, kind: Kind, made: Made, repaired: Sequence[truth.Rep
         "same_requests": entry.same_requests,
         "how": made.planted.how,
         "damaged": list(made.planted.sites),
-        "diffuse": bool(made.planted.sites) and not minimal,
+        "diffuse": len(made.planted.sites) > truth.MOST_SITES or (bool(made.planted.sites) and not minimal),
         "minimal_fix_sets": [list(one) for one in minimal],
         "runs": [{"sites": list(one.sites), "flips": one.flips, "prompts": one.prompts} for one in repaired],
         "failing_share": made.share,

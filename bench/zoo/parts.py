@@ -60,9 +60,14 @@ class Part:
         assert isinstance(stored, Tensor)
         return stored.data.T if self.transposed else stored.data
 
+    @property
+    def maps(self) -> tuple[nn.Module, ...]:
+        """All of them, the writer last."""
+        return (*self.readers, self.writer)
+
     def weights(self) -> list[Tensor]:
         """Of all its maps, the writer last."""
-        return [self.weight(module) for module in (*self.readers, self.writer)]
+        return [self.weight(module) for module in self.maps]
 
 
 def family_of(module: nn.Module) -> str:

@@ -16,8 +16,8 @@ from model_forensics.models import Model, Tap, hooks
 
 SUFFICIENT = 0.8
 """Share of the failing prompts that a set must repair, as `early_stop_threshold` has it by default."""
-MOST_SITES = 6
-"""Of a larger fault all sets would be too many: it is diffuse."""
+MOST_SITES, SMALL = 6, 2
+"""A larger fault is diffuse. All its sets would be too many: those up to `SMALL` are run, and all together."""
 
 Values = dict[str, Tensor]
 
@@ -42,12 +42,12 @@ class Repaired:
 def repairs(
     module: nn.Module, healthy: nn.Module, prompts: Sequence[Prompt], failure: Failure, sites: Sequence[str]
 ) -> list[Repaired]:
-    """Every non-empty subset of `sites`, smallest first; of more than `MOST_SITES` all of them together alone."""
+    """Every non-empty subset of `sites`, smallest first; of more than `MOST_SITES` the small ones and the whole."""
     model, donor = Model.wrap(module), Model.wrap(healthy)
     taps = {site: model.sites.get(site) for site in sites}
     theirs = {site: donor.sites.get(site) for site in sites}
     donors = [_values(healthy, theirs.values(), prompt) for prompt in prompts]
-    sizes = range(1, len(sites) + 1) if len(sites) <= MOST_SITES else [len(sites)]
+    sizes = range(1, len(sites) + 1) if len(sites) <= MOST_SITES else [*range(1, SMALL + 1), len(sites)]
     subsets = [subset for size in sizes for subset in combinations(sites, size)]
     found = []
     for subset in subsets:
@@ -60,8 +60,10 @@ def repairs(
 
 
 def minimal(found: Sequence[Repaired]) -> list[tuple[str, ...]]:
-    """The sufficient sets of which no part is sufficient."""
-    sets = [one.sites for one in found if one.sufficient]
+    """The sufficient sets of which no part is sufficient; of more than `MOST_SITES` damaged ones, small sets alone."""
+    largest = max((len(one.sites) for one in found), default=0)
+    most = SMALL if largest > MOST_SITES else largest
+    sets = [one.sites for one in found if one.sufficient and len(one.sites) <= most]
     return [one for one in sets if not any(set(other) < set(one) for other in sets)]
 
 
