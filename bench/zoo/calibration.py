@@ -20,6 +20,7 @@ class Calibration:
         error: expected calibration error: |mean confidence − share right| over bins of equally many, weighted.
         auroc: that a right cause has the higher confidence of a right and a wrong one; None where all are alike.
         brier, base_rate_brier: mean squared error of the confidence, and of the share right for everyone.
+        brier_ratio: of these; None where all or none are right.
     """
 
     causes: int
@@ -28,6 +29,7 @@ class Calibration:
     auroc: float | None
     brier: float
     base_rate_brier: float
+    brier_ratio: float | None
 
 
 def calibration(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> Calibration | None:
@@ -35,6 +37,7 @@ def calibration(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_
     if len(confidence) < FEWEST:
         return None
     rate = float(right.mean())
+    brier = float(((confidence - right) ** 2).mean())
     order = np.argsort(confidence, kind="stable")
     bins = [part for part in np.array_split(order, min(BINS, len(order))) if part.size]
     gaps = [abs(float(confidence[part].mean() - right[part].mean())) * part.size for part in bins]
@@ -43,8 +46,9 @@ def calibration(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_
         right=int(right.sum()),
         error=sum(gaps) / len(confidence),
         auroc=_auroc(confidence, right),
-        brier=float(((confidence - right) ** 2).mean()),
+        brier=brier,
         base_rate_brier=rate * (1 - rate),
+        brier_ratio=brier / (rate * (1 - rate)) if 0 < rate < 1 else None,
     )
 
 

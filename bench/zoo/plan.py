@@ -9,7 +9,7 @@ from typing import Literal
 from bench.zoo.kinds import all_kinds
 
 DEVELOPMENT_SEEDS, TEST_SEEDS = range(5), range(5, 11)
-HEALTHY_TIMES = 3
+HEALTHY_TIMES = 2
 """Incidents of a healthy kind for each of a faulty one: there are few such kinds, and false alarms are what costs."""
 Split = Literal["development", "test"]
 

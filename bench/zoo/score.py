@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from bench.table import fill
 from bench.zoo.calibration import Calibration, calibration
 from bench.zoo.judged import Judged, judge
 from bench.zoo.plan import Entry
+from bench.zoo.table import blocks
+from model_forensics.files import atomic_write
 
 Told = Callable[[Judged], "bool | None"]
 
@@ -105,8 +108,12 @@ def summarise(judged: Sequence[Judged]) -> Summary:
     )
 
 
-def score(root: Path, chosen: Sequence[Entry]) -> int:
-    """Prints the score of the incidents that were run and writes it beside them; 1 where some were not run."""
+def score(root: Path, chosen: Sequence[Entry], page: Path | None = None) -> int:
+    """Prints the score of the incidents that were run and writes it beside them; 1 where some were not run.
+
+    Args:
+        page: whose tables are filled with it.
+    """
     there = [one for one in chosen if (root / "results" / f"{one.name}.run.json").exists()]
     judged = [judge(root, one) for one in there]
     parts: dict[str, list[Judged]] = {"all": judged}
@@ -120,7 +127,9 @@ def score(root: Path, chosen: Sequence[Entry]) -> int:
         "summaries": {name: asdict(one) for name, one in summaries.items()},
         "incidents": [asdict(one) for one in judged],
     }
-    (root / "score.json").write_text(json.dumps(document, indent=1) + "\n")
+    atomic_write(root / "score.json", json.dumps(document, indent=1) + "\n")
+    if page is not None:
+        page.write_text(fill(page.read_text(), blocks(document)))
     for name, summary in summaries.items():
         print(_told(name, summary))
     return 1 if len(there) < len(chosen) else 0

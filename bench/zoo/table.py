@@ -1,0 +1,176 @@
+"""The tables of docs/zoo.md and the README, from the document that `score` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Summary = Mapping[str, Any]
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One measure that the zoo asks for.
+
+    Attributes:
+        value: of a summary; None where nothing was measured.
+        at_least, goal: bounds; `above` says on which side of them the value should be.
+        shown: how the value is written.
+    """
+
+    name: str
+    value: Callable[[Summary], float | None]
+    at_least: float
+    goal: float
+    above: bool
+    shown: Callable[[Summary], str]
+
+    def reached(self, summary: Summary, bound: float) -> bool | None:
+        value = self.value(summary)
+        if value is None:
+            return None
+        return value >= bound if self.above else value <= bound
+
+
+def _rate(name: str) -> Callable[[Summary], float | None]:
+    def rate(summary: Summary) -> float | None:
+        share = summary["shares"][name]
+        return share["hits"] / share["of"] if share["of"] else None
+
+    return rate
+
+
+def share_text(share: Mapping[str, Any]) -> str:
+    """`93 % (41 of 44; 81 to 99)`."""
+    if not share["of"]:
+        return ABSENT
+    rate, low, high = (100 * value for value in (share["hits"] / share["of"], share["low"], share["high"]))
+    return f"{rate:.0f} % ({share['hits']} of {share['of']}; {low:.0f} to {high:.0f})"
+
+
+def _share_bar(name: str, measure: str, at_least: float, goal: float, *, above: bool = True) -> Bar:
+    return Bar(name, _rate(measure), at_least, goal, above, lambda summary: share_text(summary["shares"][measure]))
+
+
+def _median_bar(name: str, key: str, at_least: float, goal: float, shown: str) -> Bar:
+    def text(summary: Summary) -> str:
+        return ABSENT if summary[key] is None else shown.format(summary[key])
+
+    return Bar(name, lambda summary: summary[key], at_least, goal, above=False, shown=text)
+
+
+def _calibration_bar(name: str, key: str, at_least: float, goal: float, *, above: bool) -> Bar:
+    def value(summary: Summary) -> float | None:
+        found = summary["calibration"]
+        return None if found is None else found[key]
+
+    def text(summary: Summary) -> str:
+        measured = value(summary)
+        return ABSENT if measured is None else f"{measured:.3f}"
+
+    return Bar(name, value, at_least, goal, above, text)
+
+
+BARS = (
+    _share_bar("a sufficient fix set found where one exists", "sufficient fix found", 0.90, 0.99),
+    _share_bar("cause named, with a reference model", "cause named, with a reference model", 0.90, 0.98),
+    _share_bar("cause named, without", "cause named, without", 0.65, 0.85),
+    _share_bar("onset names the damaged layer", "onset: layer", 0.80, 0.95),
+    _median_bar("benign outputs changed by the fix, median", "changed", 0.01, 0.001, "{:.1%}"),
+    _share_bar("false alarms on healthy incidents", "false alarms", 0.05, 0.01, above=False),
+    _calibration_bar("`confidence`: expected calibration error", "error", 0.10, 0.05, above=False),
+    _calibration_bar("`confidence`: AUROC, right against wrong", "auroc", 0.80, 0.90, above=True),
+    _calibration_bar("`confidence`: Brier score over that of the base rate", "brier_ratio", 1.0, 1.0, above=False),
+    _median_bar("time an incident, median", "seconds", 15.0, 5.0, "{:.1f} s"),
+)
+
+
+def bar_table(summaries: Mapping[str, Summary]) -> str:
+    """The bars, for each split that was run."""
+    splits = [name for name in ("development", "test") if name in summaries]
+    rows = []
+    for bar in BARS:
+        cells = [f"{bar.shown(summaries[split])} {_mark(bar, summaries[split])}".strip() for split in splits]
+        rows.append([bar.name, *cells, _bound(bar, bar.at_least), _bound(bar, bar.goal)])
+    return _table(["measure", *splits, "at least", "goal"], rows)
+
+
+def _mark(bar: Bar, summary: Summary) -> str:
+    reached = bar.reached(summary, bar.at_least)
+    return "" if reached is None else "✓" if reached else "✗"
+
+
+def _bound(bar: Bar, bound: float) -> str:
+    sign = "≥" if bar.above else "≤"
+    if bound > 1:
+        return f"{sign} {bound:g} s"
+    if "confidence" in bar.name:
+        return f"{sign} {bound:.2f}"
+    return f"{sign} {100 * bound:g} %"
+
+
+def kind_table(summaries: Mapping[str, Summary], incidents: Sequence[Mapping[str, Any]]) -> str:
+    """Each kind: what was named, where it began, what a fix changes, how long it took."""
+    families = {one["kind"]: one["family"] for one in incidents}
+    rows = []
+    for name in sorted(families, key=lambda kind: (families[kind], kind)):
+        summary = summaries[f"kind: {name}"]
+        shares = summary["shares"]
+        rows.append(
+            [
+                name,
+                families[name],
+                str(summary["incidents"]),
+                *(_short(shares[measure]) for measure in (
+                    "sufficient fix found", "cause named", "layer named", "onset: layer", "onset: site",
+                    "strongest: site", "strongest: site among the first three", "false alarms",
+                )),
+                ABSENT if summary["changed"] is None else f"{summary['changed']:.1%}",
+                f"{summary['seconds']:.1f} s",
+            ]
+        )  # fmt: skip
+    head = [
+        "kind", "family", "incidents", "fix found", "cause named", "layer named", "onset: layer", "onset: site",
+        "strongest: site", "among three", "false alarms", "benign changed", "time",
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def rival_table(summaries: Mapping[str, Summary]) -> str:
+    """The damaged component in the first place: the tool's set, and what one would otherwise reach for."""
+    measures = {
+        "the tool: cause named": "cause named",
+        "the tool: strongest site": "strongest: site",
+        "zlib, |z| of bits a value": "zlib: site",
+        "Mahalanobis distance": "mahalanobis: site",
+        "every site patched alone": "single patches: site",
+        "gradient × change": "gradient: site",
+        "change of weights": "weights: site",
+    }
+    splits = [name for name in ("development", "test") if name in summaries]
+    rows = [
+        [name, *(share_text(summaries[split]["shares"][measure]) for split in splits)]
+        for name, measure in measures.items()
+    ]
+    return _table(["what ranks first", *splits], rows)
+
+
+def _short(share: Mapping[str, Any]) -> str:
+    return f"{share['hits']} of {share['of']}" if share["of"] else ABSENT
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def blocks(document: Mapping[str, Any]) -> dict[str, str]:
+    """Name of a marker → the text that belongs there."""
+    summaries = document["summaries"]
+    return {
+        "zoo bars": bar_table(summaries),
+        "zoo kinds": kind_table(summaries, document["incidents"]),
+        "zoo rivals": rival_table(summaries),
+    }
