@@ -23,7 +23,7 @@ def plant(case: Case) -> Planted:
     where = case.some_part()
     number = int(case.random.integers(1 + len(where.readers)))
     rank = int(case.random.choice([1, 2, 4, 8]))
-    size = float(case.random.uniform(0.03, 0.12))
+    size = float(10.0 ** case.random.uniform(-2.5, -0.9))
     weight = _map(where, number)
     update = adapter(case, where, number, rank)
     update *= size * weight.norm() / update.norm()
@@ -32,7 +32,7 @@ def plant(case: Case) -> Planted:
         update, size = update / 2, size / 2
     weight += TIMES * update
     return Planted(
-        f"an adapter of rank {rank} and {size:.3f} of the norm of a map of {where.site}, merged {TIMES} times too "
+        f"an adapter of rank {rank} and {size:.2g} of the norm of a map of {where.site}, merged {TIMES} times too "
         f"strong; at its own scale it changes {changed:.1%} of the answers",
         (where.site,),
     )

@@ -21,4 +21,4 @@ def plant(case: Case) -> Planted:
     return Planted(f"heads {', '.join(map(str, cut))} of {heads} of {attention.site} are zero", (attention.site,))
 
 
-KIND = Kind("pruned_head", "weights", ("gpt2", "llama", "minilm", "digits"), plant)
+KIND = Kind("pruned_head", "weights", ("gpt2", "llama", "digits"), plant)
