@@ -49,7 +49,7 @@ def entries() -> Iterator[Entry]:
 def entry(kind: str, networks: tuple[str, ...], seed: int, number: int, test: bool) -> Entry:
     """Networks, and with or without a reference model, come in turn, each with each."""
     turn = seed + number
-    reference = (turn // len(networks) + turn) % 2 == 0
+    reference = sum(divmod(turn, len(networks))) % 2 == 0
     return Entry(
         kind=kind,
         network=networks[turn % len(networks)],
