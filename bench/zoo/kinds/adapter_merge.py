@@ -59,7 +59,8 @@ def adapter(case: Case, where: Part, number: int, rank: int) -> Tensor:
     assert stored.grad is not None
     gradient = stored.grad.T if where.transposed else stored.grad
     left, values, right = torch.linalg.svd(gradient, full_matrices=False)
-    return -(left[:, :rank] * values[:rank]) @ right[:rank]
+    update: Tensor = -(left[:, :rank] * values[:rank]) @ right[:rank]
+    return update
 
 
 def _map(where: Part, number: int) -> Tensor:

@@ -12,8 +12,8 @@ from bench.zoo.parts import layers_of, part
 def plant(case: Case) -> Planted:
     layer = int(case.random.integers(layers_of(case.module)))
     attention = part(case.module, layer, "attn")  # no map of an MLP is square
-    square = [one for one in (*attention.readers, attention.writer) if one.weight.shape[0] == one.weight.shape[1]]
-    weight = attention.weight(square[int(case.random.integers(len(square)))])
+    square = [weight for weight in attention.weights() if weight.shape[0] == weight.shape[1]]
+    weight = square[int(case.random.integers(len(square)))]
     name = next(name for name, value in case.module.named_parameters() if value.data_ptr() == weight.data_ptr())
     weight.copy_(weight.T.clone())
     return Planted(f"{name} is transposed", (attention.site,))
