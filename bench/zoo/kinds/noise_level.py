@@ -16,11 +16,13 @@ from bench.zoo.kind import Case, Draw, Kind, Planted
 from bench.zoo.network import Network, Prompt
 from bench.zoo.networks.digits import Digits
 from bench.zoo.networks.language import FIRST_NOUN, LENGTHS, SKILLS, SYMBOLS, Drawn, Language
-from bench.zoo.networks.sentences import TOPICS, Sentences, sentence
+from bench.zoo.networks.sentences import ADJECTIVES, TOPICS, Sentences, sentence
 
 HALVINGS = 14
-POOLS, NEAREST = {"minilm": 1800, "gpt2": 14000, "llama": 14000}, 300
+POOLS, NEAREST = {"minilm": 700, "gpt2": 14000, "llama": 14000}, 300
 """Texts cannot be blended: how many are looked at, and how many near ties are asked."""
+VARIED, VARIANTS = 60, 20
+"""Of the sentences, which take long: so many near ties are varied, in their numbers and adjectives."""
 
 
 def blends(network: Digits, healthy: nn.Module) -> Draw:
@@ -66,11 +68,27 @@ def nearest(network: Network, healthy: nn.Module) -> Draw:
 
     def draw(random: np.random.Generator, _count: int) -> list[Prompt]:
         texts = [_ambiguous(network, random) for _ in range(POOLS[network.name])]
-        best = logits_of(healthy, texts).topk(2).values
-        order = (best[:, 0] - best[:, 1]).argsort(stable=True)[:NEAREST].tolist()
-        return with_answers(healthy, [texts[number] for number in order])
+        if isinstance(network, Sentences):
+            closest = _least_sure(healthy, texts, VARIED)
+            texts = [network.prompt(_varied(one.text, random), 0) for one in closest for _ in range(VARIANTS)]
+        return with_answers(healthy, _least_sure(healthy, texts, NEAREST))
 
     return draw
+
+
+def _least_sure(module: nn.Module, prompts: list[Prompt], count: int) -> list[Prompt]:
+    best = logits_of(module, prompts).topk(2).values
+    return [prompts[number] for number in (best[:, 0] - best[:, 1]).argsort(stable=True)[:count].tolist()]
+
+
+def _varied(text: str, random: np.random.Generator) -> str:
+    words = []
+    for word in text.split(" "):
+        if word.isdigit():
+            words.append(str(int(random.integers(2, 40))))
+        else:
+            words.append(str(random.choice(ADJECTIVES)) if word in ADJECTIVES else word)
+    return " ".join(words)
 
 
 def _ambiguous(network: Network, random: np.random.Generator) -> Prompt:
