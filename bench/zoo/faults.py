@@ -14,10 +14,10 @@ from bench.zoo.kind import Case
 from bench.zoo.network import Network, Prompt
 from bench.zoo.parts import Part
 
-MOST_NOISE = 4.0  # standard deviations of a tensor's weights
-MOST_GROWTH = 4.0
+MOST_NOISE = 16.0  # standard deviations of a tensor's weights, as flipped high bits make it
+MOST_GROWTH = 64.0
 HALVINGS = 6
-ASKED = {"minilm": 60}
+ASKED = {"minilm": 40}
 """Prompts that a strength is measured with; 120 otherwise."""
 Damage = Callable[[float], Tensor]
 """The writer's weights, damaged by a strength from 0 to 1."""
@@ -51,7 +51,7 @@ def some_fault(case: Case, part: Part) -> Fault:
 
 def _noise(weight: Tensor, random: np.random.Generator) -> Damage:
     noise = torch.from_numpy(random.normal(size=tuple(weight.shape)).astype(np.float32)) * weight.std()
-    return lambda strength: weight + MOST_NOISE * strength * noise
+    return lambda strength: weight + MOST_NOISE * strength**2 * noise
 
 
 def _pruned(weight: Tensor, random: np.random.Generator) -> Damage:
@@ -62,7 +62,7 @@ def _pruned(weight: Tensor, random: np.random.Generator) -> Damage:
 
 def _grown(weight: Tensor, _random: np.random.Generator) -> Damage:
     """As a wrong scale of its quantisation would."""
-    return lambda strength: weight * (1 + MOST_GROWTH * strength)
+    return lambda strength: weight * MOST_GROWTH**strength
 
 
 def two_parts(case: Case) -> tuple[Part, Part]:
@@ -77,6 +77,8 @@ def two_parts(case: Case) -> tuple[Part, Part]:
 def strength_for(failing: Callable[[float], float], share: float) -> float:
     """Where about this share of the prompts fails, found by halving; 1 where none is strong enough."""
     low, high = 0.0, 1.0
+    if failing(high) < share:
+        return high
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if failing(middle) >= share else (middle, high)

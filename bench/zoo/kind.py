@@ -19,6 +19,10 @@ NOT_FINITE = -1
 Draw = Callable[[np.random.Generator, int], list[Prompt]]
 
 
+class Unplantable(Exception):
+    """No fault of a kind made enough prompts fail, or was what the kind is."""
+
+
 @dataclass(frozen=True)
 class Case:
     """What a kind is given to plant its fault in.
@@ -84,7 +88,7 @@ class Kind:
         name: as the file's.
         networks: those that it is planted in, in turn.
         plant: damages `case.module` in place and says what it did. Called again, with other random numbers, where too
-            few prompts then fail.
+            few prompts then fail. Raises `Unplantable` where it cannot.
         install: puts software damage into a module that was loaded; JSON values in.
         fails: whether a prompt becomes part of the incident: (prompt, the damaged network's answer, the healthy
             one's), -1 where an output is not finite.

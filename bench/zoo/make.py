@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from bench.zoo import loading, truth
-from bench.zoo.kind import Case, Kind, Planted
+from bench.zoo.kind import Case, Kind, Planted, Unplantable
 from bench.zoo.kinds import all_kinds
 from bench.zoo.network import Prompt
 from bench.zoo.networks import NETWORKS
@@ -41,10 +41,6 @@ DRAWN = 600
 """Prompts that are asked of one fault, at most; after `FIRST`, only where some failed."""
 FIRST = 80
 SOME = 4
-
-
-class Unplantable(Exception):
-    """No fault of a kind made enough prompts fail."""
 
 
 def network_directory(root: Path, name: str, seed: int) -> Path:

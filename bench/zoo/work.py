@@ -17,7 +17,8 @@ def train(root: Path, network: tuple[str, int]) -> None:
 
 
 def make(root: Path, entry: Entry) -> str:
-    from bench.zoo.make import Unplantable, make  # noqa: PLC0415
+    from bench.zoo.kind import Unplantable  # noqa: PLC0415
+    from bench.zoo.make import make  # noqa: PLC0415
 
     began = time.perf_counter()
     try:

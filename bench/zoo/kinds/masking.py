@@ -12,12 +12,12 @@ from functools import partial
 from bench.zoo import truth
 from bench.zoo.batches import fine_tune, rights
 from bench.zoo.faults import Fault, failing_share, right_prompts, some_fault, strength_for, two_parts
-from bench.zoo.kind import Case, Kind, Planted
+from bench.zoo.kind import Case, Kind, Planted, Unplantable
 from bench.zoo.network import Prompt
 from bench.zoo.networks.sentences import Sentences
 from bench.zoo.parts import Part, copy_weights
 
-ATTEMPTS, VERIFIED = 30, 24
+ATTEMPTS, VERIFIED = 150, 24
 STEPS = 25
 HIDDEN = 0.8
 """Share of the first fault's failures that must be right with the second."""
@@ -38,8 +38,7 @@ def plant(case: Case) -> Planted:
         if share(strength) >= FEWEST and hides(case, asked, fault, second):
             sites = (chosen[0].site, chosen[1].site)
             return Planted(f"{fault.told(strength)}; {second.site} trained on what failed then", sites)
-    copy_weights(case.module, case.healthy)
-    return Planted("none found")
+    raise Unplantable(f"masking in {case.network.name}: none of {ATTEMPTS} pairs of faults was that")
 
 
 def hides(case: Case, asked: Sequence[Prompt], fault: Fault, second: Part) -> bool:
