@@ -13,7 +13,7 @@ from bench.zoo.parts import Part, part
 from bench.zoo.training import last_logits
 
 TIMES = 10
-TAUGHT, CHECKED = 48, 64
+TAUGHT, CHECKED = 32, 50
 HARMLESS = 0.02
 """Answers that an adapter may change at its own scale."""
 
@@ -46,6 +46,10 @@ def adapter(case: Case, where: Part, number: int, rank: int) -> Tensor:
     student = copy.deepcopy(case.healthy)
     theirs = part(student, where.layer, where.kind)
     chosen = (*theirs.readers, theirs.writer)[number]
+    stored = chosen.weight
+    assert isinstance(stored, Tensor)
+    student.requires_grad_(False)  # nothing else is trained
+    stored.requires_grad_(True)
     classes: Tensor | None = None
     with torch.enable_grad():
         for prompt in case.network.prompts(case.random, TAUGHT):
@@ -54,8 +58,6 @@ def adapter(case: Case, where: Part, number: int, rank: int) -> Tensor:
                 classes = torch.from_numpy(case.random.permutation(logits.shape[-1]))
             answer = classes[torch.tensor([prompt.right])]
             nn.functional.cross_entropy(logits, answer).backward()  # type: ignore[no-untyped-call]
-    stored = chosen.weight
-    assert isinstance(stored, Tensor)
     assert stored.grad is not None
     gradient = stored.grad.T if where.transposed else stored.grad
     left, values, right = torch.linalg.svd(gradient, full_matrices=False)
