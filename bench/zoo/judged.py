@@ -21,7 +21,8 @@ class Judged:
     Attributes:
         fix_exists: whether some set of the damaged components removes the failure.
         fix_found: the tool found a sufficient set, by its held-out samples.
-        named: the reported set is called a cause and is one of the smallest sets of damaged components.
+        named: the reported set is called a cause and is one of the smallest sets of damaged components that remove the
+            failure, or that restore the healthy output as well; `named_smallest`: of the first kind.
         layer_named: it lies in the layers of one of them.
         onset: where forensics says the departure begins: (site, layer) are those of the first damaged component;
             `onset_top`: it is among the first `TOP` departing sites in order of execution.
@@ -44,6 +45,7 @@ class Judged:
     fix_exists: bool
     fix_found: bool | None
     named: bool | None
+    named_smallest: bool | None
     layer_named: bool | None
     onset: tuple[bool, bool] | None
     onset_top: bool | None
@@ -67,7 +69,8 @@ def judge(root: Path, entry: Entry) -> Judged:
     truth = _read(root / "incidents" / entry.name / "truth.json")
     spent = _read(root / "results" / f"{entry.name}.run.json")
     result = None if spent["refused"] else _read(root / "results" / f"{entry.name}.json")
-    minimal = [frozenset(one) for one in truth["minimal_fix_sets"]]
+    minimal = [frozenset(one) for one in (*truth["minimal_fix_sets"], *truth["restoring_sets"])]
+    smallest = minimal[: len(truth["minimal_fix_sets"])]
     damaged: Sequence[str] = truth["damaged"]
     fix = None if result is None else result["fix_set"]
     caused = fix is not None and fix["label"] == "cause"
@@ -79,13 +82,14 @@ def judge(root: Path, entry: Entry) -> Judged:
         family=truth["family"],
         network=entry.network,
         split=entry.split,
-        reference=entry.reference,
+        reference=truth["reference"],
         verdict=None if result is None else result["verdict"],
         refused=spent["refused"],
         reported=reported,
         fix_exists=bool(minimal),
         fix_found=fix is not None and not fix["in_sample"] if minimal else None,
         named=caused and frozenset(reported) in minimal if minimal else None,
+        named_smallest=caused and frozenset(reported) in smallest if minimal else None,
         layer_named=caused and _layers(reported) in [_layers(one) for one in minimal] if minimal else None,
         onset=_names(_site(result, "onset"), damaged[:1]),
         onset_top=_any([row["site"] for row in metrics if row["is_anomalous"]][:TOP], damaged[:1]),

@@ -12,7 +12,7 @@ import copy
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,8 @@ def described(entry: Entry, kind: Kind, made: Made, repaired: Sequence[truth.Rep
         "damaged": list(made.planted.sites),
         "diffuse": len(made.planted.sites) > truth.MOST_SITES or (bool(made.planted.sites) and not minimal),
         "minimal_fix_sets": [list(one) for one in minimal],
-        "runs": [{"sites": list(one.sites), "flips": one.flips, "prompts": one.prompts} for one in repaired],
+        "restoring_sets": [list(one) for one in truth.restoring(repaired)],
+        "runs": [{**asdict(one), "sites": list(one.sites)} for one in repaired],
         "failing_share": made.share,
         "tries": made.tries,
     }

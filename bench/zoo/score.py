@@ -54,6 +54,7 @@ MEASURES: dict[str, Told] = {
     "cause named, with a reference model": lambda one: one.named if one.reference else None,
     "cause named, without": lambda one: None if one.reference else one.named,
     "cause named": lambda one: one.named,
+    "cause named, smallest sets that remove the failure alone": lambda one: one.named_smallest,
     "layer named": lambda one: one.layer_named,
     "onset: layer": lambda one: None if one.onset is None else one.onset[1],
     "onset: site": lambda one: None if one.onset is None else one.onset[0],

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.zoo.network import Prompt
 from bench.zoo.training import last_logits
-from model_forensics.failure import Failure
+from model_forensics.failure import Failure, kl_bits
 from model_forensics.models import Model, Tap, hooks
 
 SUFFICIENT = 0.8
 """Share of the failing prompts that a set must repair, as `early_stop_threshold` has it by default."""
+RESTORED = 0.1
+"""Of the distance between the healthy and the damaged output, what a repair may leave."""
 MOST_SITES, SMALL = 6, 2
 """A larger fault is diffuse. All its sets would be too many: those up to `SMALL` are run, and all together."""
 
@@ -28,15 +31,22 @@ class Repaired:
 
     Attributes:
         flips: prompts that are right then.
+        residual: KL(healthy ‖ repaired) ÷ KL(healthy ‖ damaged) of the outputs, median; one bit takes the place of a
+            distance to what is not finite.
     """
 
     sites: tuple[str, ...]
     flips: int
     prompts: int
+    residual: float
 
     @property
     def sufficient(self) -> bool:
         return self.flips >= SUFFICIENT * self.prompts
+
+    @property
+    def restores(self) -> bool:
+        return self.sufficient and self.residual <= RESTORED
 
 
 def repairs(
@@ -49,21 +59,31 @@ def repairs(
     donors = [_values(healthy, theirs.values(), prompt) for prompt in prompts]
     sizes = range(1, len(sites) + 1) if len(sites) <= MOST_SITES else [*range(1, SMALL + 1), len(sites)]
     subsets = [subset for size in sizes for subset in combinations(sites, size)]
+    wrong, right = ([_output(one, prompt, {}, {}) for prompt in prompts] for one in (module, healthy))
     found = []
     for subset in subsets:
         chosen = {site: taps[site] for site in subset}
-        flips = sum(
-            _is_fixed(module, prompt, failure, chosen, values) for prompt, values in zip(prompts, donors, strict=True)
-        )
-        found.append(Repaired(subset, flips, len(prompts)))
+        outputs = [_output(module, prompt, chosen, values) for prompt, values in zip(prompts, donors, strict=True)]
+        flips = sum(_is_fixed(prompt, failure, output) for prompt, output in zip(prompts, outputs, strict=True))
+        residuals = [_residual(*three) for three in zip(right, wrong, outputs, strict=True)]
+        found.append(Repaired(subset, flips, len(prompts), float(np.median(residuals))))
     return found
 
 
 def minimal(found: Sequence[Repaired]) -> list[tuple[str, ...]]:
     """The sufficient sets of which no part is sufficient; of more than `MOST_SITES` damaged ones, small sets alone."""
+    return _smallest(found, lambda one: one.sufficient)
+
+
+def restoring(found: Sequence[Repaired]) -> list[tuple[str, ...]]:
+    """The same of the sets that give the healthy network's output back as well."""
+    return _smallest(found, lambda one: one.restores)
+
+
+def _smallest(found: Sequence[Repaired], holds: Callable[[Repaired], bool]) -> list[tuple[str, ...]]:
     largest = max((len(one.sites) for one in found), default=0)
     most = SMALL if largest > MOST_SITES else largest
-    sets = [one.sites for one in found if one.sufficient and len(one.sites) <= most]
+    sets = [one.sites for one in found if holds(one) and len(one.sites) <= most]
     return [one for one in sets if not any(set(other) < set(one) for other in sets)]
 
 
@@ -76,9 +96,20 @@ def _values(module: nn.Module, taps: Sequence[Tap], prompt: Prompt) -> Values:
 
 
 @torch.no_grad()
-def _is_fixed(module: nn.Module, prompt: Prompt, failure: Failure, taps: Mapping[str, Tap], values: Values) -> bool:
+def _output(module: nn.Module, prompt: Prompt, taps: Mapping[str, Tap], values: Values) -> np.ndarray:
+    """[classes] float64, with these values at these sites."""
     edits = {tap: (lambda _old, new=values[site]: new) for site, tap in taps.items()}
     with hooks.edit(module, edits):
-        logits = last_logits(module, prompt.inputs)[0]
-    _, outcome = failure.with_answers(None, (prompt.right,)).judge(logits.to(torch.float64).numpy())
-    return outcome == "fixed"
+        logits: np.ndarray = last_logits(module, prompt.inputs)[0].to(torch.float64).numpy()
+    return logits
+
+
+def _is_fixed(prompt: Prompt, failure: Failure, output: np.ndarray) -> bool:
+    return failure.with_answers(None, (prompt.right,)).judge(output)[1] == "fixed"
+
+
+def _residual(healthy: np.ndarray, damaged: np.ndarray, repaired: np.ndarray) -> float:
+    if not np.isfinite(repaired).all():
+        return float("inf")
+    distance = kl_bits(healthy, damaged) if np.isfinite(damaged).all() else 1.0
+    return kl_bits(healthy, repaired) / max(distance, 1e-12)

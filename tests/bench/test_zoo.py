@@ -60,16 +60,17 @@ def test_a_part_s_weights_are_views_of_the_module(untrained, kind):
 
 
 def test_the_smallest_sets_are_found_by_running_them():
-    assert truth.minimal(
-        [
-            truth.Repaired(("a",), 1, 10),
-            truth.Repaired(("b",), 8, 10),
-            truth.Repaired(("c",), 0, 10),
-            truth.Repaired(("a", "b"), 10, 10),
-            truth.Repaired(("a", "c"), 9, 10),
-            truth.Repaired(("b", "c"), 10, 10),
-        ]
-    ) == [("b",), ("a", "c")]
+    found = [
+        truth.Repaired(("a",), 1, 10, 0.5),
+        truth.Repaired(("b",), 8, 10, 0.5),
+        truth.Repaired(("c",), 0, 10, 0.01),
+        truth.Repaired(("a", "b"), 10, 10, 0.05),
+        truth.Repaired(("a", "c"), 9, 10, 0.5),
+        truth.Repaired(("b", "c"), 10, 10, 0.2),
+        truth.Repaired(("a", "b", "c"), 10, 10, 0.0),
+    ]
+    assert truth.minimal(found) == [("b",), ("a", "c")]
+    assert truth.restoring(found) == [("a", "b")], "c alone restores what is no repair"
 
 
 def test_a_damaged_component_repairs_and_an_untouched_one_does_not():
@@ -90,7 +91,8 @@ def test_a_damaged_component_repairs_and_an_untouched_one_does_not():
     found = truth.repairs(module, healthy, failing, Failure.token(), ["L1.mlp", "L0.mlp"])
     assert [one.sites for one in found] == [("L1.mlp",), ("L0.mlp",), ("L1.mlp", "L0.mlp")]
     assert [one.flips for one in found] == [8, 0, 8]
-    assert truth.minimal(found) == [("L1.mlp",)]
+    assert [one.residual < 1e-6 for one in found] == [True, False, True]
+    assert truth.minimal(found) == truth.restoring(found) == [("L1.mlp",)]
 
 
 def _double_output(module: nn.Module, layer: int) -> None:
@@ -142,7 +144,10 @@ def test_what_is_random_comes_from_the_seed():
             assert all(torch.equal(value, other.inputs[name]) for name, value in one.inputs.items())
 
 
-@pytest.mark.parametrize("kind", all_kinds().values(), ids=lambda kind: kind.name)
+# Two faults at once are planted until running them shows what they are together, which untrained networks never do.
+@pytest.mark.parametrize(
+    "kind", [kind for kind in all_kinds().values() if kind.family != "several"], ids=lambda kind: kind.name
+)
 def test_a_kind_plants_the_same_fault_twice_and_says_where(kind):
     torch.manual_seed(0)
     name = next(one for one in kind.networks if one in ("gpt2", "llama"))
@@ -167,10 +172,13 @@ def written(tmp_path):
     """Writes what `make` and `run` write of one incident, and judges it."""
     entry = next(iter(entries()))
 
-    def write(damaged, minimal, sites, *, label="cause", onset="L1.attn"):
+    def write(damaged, minimal, sites, *, label="cause", onset="L1.attn", restoring=()):
         place = tmp_path / "incidents" / entry.name
         place.mkdir(parents=True, exist_ok=True)
-        told = {"family": "weights", "damaged": damaged, "minimal_fix_sets": minimal}
+        told = {
+            "family": "weights", "reference": False, "damaged": damaged, "minimal_fix_sets": minimal,
+            "restoring_sets": restoring,
+        }  # fmt: skip
         (place / "truth.json").write_text(json.dumps(told))
         fix = {
             "label": label, "in_sample": False, "interventions": [{"site": site} for site in sites],
@@ -201,6 +209,13 @@ def test_a_cause_is_named_where_the_set_is_a_smallest_one(written):
     assert (one.fix_found, one.named, one.layer_named) == (True, True, True)
     assert (one.onset, one.onset_top, one.strongest, one.strongest_top) == ((True, True), True, (True, True), True)
     assert (one.changed, one.alarm, one.rivals) == (0.25, None, {"zlib": True, "weights": None})
+
+
+def test_a_set_that_restores_is_a_cause_and_no_smallest_one(written):
+    both = written(["L1.attn", "L1.mlp"], [["L1.mlp"]], ["L1.attn", "L1.mlp"], restoring=[["L1.attn", "L1.mlp"]])
+    assert (both.named, both.named_smallest, both.layer_named) == (True, False, True)
+    one = written(["L1.attn", "L1.mlp"], [["L1.mlp"]], ["L1.mlp"], restoring=[["L1.attn", "L1.mlp"]])
+    assert (one.named, one.named_smallest) == (True, True)
 
 
 def test_another_set_or_a_workaround_names_nothing(written):

@@ -2,7 +2,8 @@
 
 A component through which the whole answer passes repairs any fault before it if it takes a healthy run's activation;
 with another run's activation it answers as that run did. So does a component that is damaged itself. What tells them
-apart: everything before the set is repaired instead. If that removes the failure too, the fault lies there.
+apart: everything before the set's last member is repaired instead. If that restores the donor's output too, the fault
+lies there. If it merely removes the failure, as where several damaged components are the set, that member is damaged.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from model_forensics.cca.calls import recorded_logits
 from model_forensics.cca.continuations import Continuation, Decoder, EditsAt, Request
 from model_forensics.cca.donors import PatchDonor, benign_places, recorded_rows
 from model_forensics.cca.evidence import Members, run_all
-from model_forensics.cca.executor import judge
+from model_forensics.cca.executor import SetOutcome, judge
 from model_forensics.cca.jobs import Edits, Job, Logits, Replacement
 from model_forensics.cca.pool import Sources
 from model_forensics.cca.replay import Case
+from model_forensics.cca.restoration import output_restored
 from model_forensics.models import Tap
 from model_forensics.types import CopyCheck, Recording
 
@@ -125,7 +127,11 @@ class Copying:
         check = CopyCheck(checks=len(drawn), copied=copied, upstream_flip_rate=None)
         if not copies(check):
             return check
-        return check.model_copy(update={"upstream_flip_rate": self._upstream(members, cases)})
+        upstream = self._upstream(members, cases)
+        if upstream is None:
+            return check
+        found = {"upstream_flip_rate": upstream.flip_rate, "upstream_restores": output_restored(upstream)}
+        return check.model_copy(update=found)
 
     def _borrowed(self, members: Members, case: Case, random: np.random.Generator) -> Iterator[tuple[int, Edits]]:
         """(other answer, the set with that run's activations), in random order.
@@ -155,8 +161,8 @@ class Copying:
             edits[tap] = Replacement(rows, own.positions)
         return edits
 
-    def _upstream(self, members: Members, cases: Sequence[Case]) -> float | None:
-        """Flip rate with all that runs before the set's last member replaced by the donor's, and that member left.
+    def _upstream(self, members: Members, cases: Sequence[Case]) -> SetOutcome | None:
+        """What all that runs before the set's last member does when it is the donor's, and that member is left.
 
         None where there is nothing before it, or the donor ran on other inputs.
         """
@@ -173,8 +179,8 @@ class Copying:
         edits = [{t: self._sources.replacement(t, one, sample) for t, one in before} for sample in samples]
         outputs = run_all(self._runner, [self._job(case, edit) for case, edit in zip(cases, edits, strict=True)])
         said = self._continued(before, samples)
-        judged = [judge(*one) for one in zip(cases, outputs, said, strict=True)]
-        return sum(one.outcome == "fixed" for one in judged) / len(judged)
+        judged = tuple(judge(*one) for one in zip(cases, outputs, said, strict=True))
+        return SetOutcome((), judged, tuple(case.failed_score for case in cases))
 
     def _continued(self, members: Members, samples: Sequence[int]) -> Sequence[Continuation | None]:
         """What each sample's row generates under these interventions; nothing where the failure is no text."""

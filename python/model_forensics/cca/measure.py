@@ -78,10 +78,11 @@ class Laboratory:
         )
 
     def _label(self, outcome: SetOutcome, check: CopyCheck | None) -> FixSetLabel:
-        """A set that copies its donor's answer is a cause only if repairing all that lies before it does not do."""
+        """A set that copies its donor's answer is a cause only if repairing what lies before it does not restore."""
         copied = check is not None and copies(check)
         upstream = check.upstream_flip_rate if check is not None else None
-        fault_before = copied and upstream is not None and upstream >= self.threshold
+        flipped_before = upstream is not None and upstream >= self.threshold
+        fault_before = copied and flipped_before and check is not None and check.upstream_restores is not False
         if self.restores(outcome) and not fault_before and not self._late(outcome.members):
             return "cause"
         return "answer_copied" if copied else "workaround"

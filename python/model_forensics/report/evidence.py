@@ -141,6 +141,8 @@ def _copy_check(found: CopyCheck | None, fix: FixSet) -> str:
             "; repairing everything before it instead removes the failure in "
             f"{rate(found.upstream_flip_rate)} of the samples"
         )
+        if found.upstream_restores is False and found.upstream_flip_rate:
+            text += " and does not restore the output"
     return text
 
 

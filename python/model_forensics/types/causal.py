@@ -84,6 +84,7 @@ class CopyCheck(Frozen):
     copied: int  # of these, runs that gave that other answer
     upstream_flip_rate: float | None  # with all that runs before the set's last member patched instead; null unless the
     # set copies, and where the donor ran on other inputs or holds nothing before it
+    upstream_restores: bool | None = None  # whether these runs give the donor's output as well; null with the rate
 
 
 class Shams(Frozen):
