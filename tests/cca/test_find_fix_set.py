@@ -282,8 +282,17 @@ def test_explained_away_counts_what_forensics_says_about_the_repaired_run(plant)
     assert result.fix_set is not None
     assert str(result.fix_set) == "patch L0.mlp"
     assert result.fix_set.explained_away == 1.0
-    never = find(planted, rescore=always)
+    asked = []
+
+    def but_where_all_is_repaired(activations):
+        asked.append(activations)
+        return frozenset() if len(asked) == 2 else always(activations)
+
+    never = find(planted, rescore=but_where_all_is_repaired)
     assert never.fix_set is None or never.fix_set.label == "workaround"
+    inputs = find(planted, rescore=always)
+    assert inputs.fix_set is not None, "what is odd about a healthy run on the same inputs is theirs"
+    assert inputs.fix_set.explained_away is None
     few = find(planted, rescore=two_sites)
     assert few.fix_set is not None
     assert few.fix_set.explained_away is None

@@ -81,7 +81,7 @@ class Design:
         known = all(case.donor is not None for case in prepared.cases)
         return Laboratory(
             executor=Executor(runner, sources, pool, prepared.cases, self.seed, prepared.decoder),
-            explained=Explained(prepared.model, prepared.calls, sources, rescore),
+            explained=Explained(prepared.model, prepared.calls, sources, rescore, prepared.taps),
             benign=BenignEffects(prepared.model, benign, sources, donor_model, self.config.max_batch_rows),
             copying=Copying(runner, sources, benign, prepared.taps, self.seed, prepared.decoder),
             cases=self.held_out,

@@ -43,14 +43,22 @@ class Explained:
     """Share of the anomalies outside a patch that are gone in the repaired run.
 
     Anomalies are counted sample by sample: over a whole incident even the inputs depart from the baseline, since they
-    were selected for failing, and no repair of the model could explain that away.
+    were selected for failing, and no repair of the model could explain that away. For the same reason those do not
+    count that remain with every component repaired, where a donor ran on the same input: they are the inputs' own.
     """
 
-    def __init__(self, model: Model, calls: Calls, sources: Sources, rescore: Rescore | None) -> None:
+    def __init__(
+        self, model: Model, calls: Calls, sources: Sources, rescore: Rescore | None, taps: Sequence[Tap] = ()
+    ) -> None:
+        """
+        Args:
+            taps: all components that a donor may stand in for.
+        """
         self._model = model
         self._calls = calls
         self._sources = sources
         self._rescore = rescore
+        self._taps = taps
         self._known: dict[tuple[tuple[Tap, Intervention], ...], float | None] = {}
         self._before: frozenset[Anomaly] | None = None
         self.rows_run = 0
@@ -60,7 +68,7 @@ class Explained:
         if self._rescore is None:
             return None
         if self._before is None:
-            self._before = self._rescore(self._activations(()))
+            self._before = self._rescore(self._activations(())) - self._inputs_own()
         patched = {tap.name for tap, _ in members}
         outside = {anomaly for anomaly in self._before if anomaly[1] not in patched}
         if len({site for _, site in outside}) < MINIMUM_ANOMALIES:
@@ -70,6 +78,14 @@ class Explained:
             after = self._rescore(self._activations(members))
             self._known[key] = len(outside - after) / len(outside)
         return self._known[key]
+
+    def _inputs_own(self) -> frozenset[Anomaly]:
+        """Anomalies of the healthy run on the same inputs."""
+        patch = self._sources.patch
+        if self._rescore is None or patch is None or not patch.description.same_input:
+            return frozenset()
+        known = [tap for tap in self._taps if tap.name in patch.rows]
+        return self._rescore(self._activations([(tap, self._sources.intervention(tap.name, "patch")) for tap in known]))
 
     def _activations(self, members: Sequence[tuple[Tap, Intervention]]) -> dict[str, list[npt.NDArray[np.floating]]]:
         """The recorded sites of all samples of the incident, in its order, under these interventions.
