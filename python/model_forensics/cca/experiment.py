@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from model_forensics.cca.attribution import estimated_effects
 from model_forensics.cca.copying import Copying
 from model_forensics.cca.evidence import BenignEffects
 from model_forensics.cca.executor import Executor
+from model_forensics.cca.material import MATERIAL_CHANGE, largest_change
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.pool import Candidate, build_pool, component_of
 from model_forensics.cca.prepare import Prepared
@@ -43,6 +45,16 @@ class Design:
     def of(prepared: Prepared, config: CausalConfig, ranking: Sequence[str], seed: int) -> Design:
         seen, held_out, in_sample = split_groups(prepared.cases, seed)
         return Design(prepared, config, ranking, seen, held_out, in_sample, seed)
+
+    @cached_property
+    def largest_change(self) -> float | None:
+        """See `material.largest_change`."""
+        return largest_change(self.prepared.base, self.prepared.sources.patch, self.prepared.cases)
+
+    @property
+    def is_material(self) -> bool:
+        """Whether the incident differs from its donor by more than noise, as far as that is known."""
+        return self.largest_change is None or self.largest_change >= MATERIAL_CHANGE
 
     def with_prepared(self, prepared: Prepared) -> Design:
         return replace(self, prepared=prepared)
@@ -87,7 +99,7 @@ class Design:
             cases=self.held_out,
             in_sample=self.in_sample,
             threshold=self.config.early_stop_threshold,
-            same_input=known and (patch is None or patch.description.same_input),
+            can_restore=known and self.is_material and (patch is None or patch.description.same_input),
         )
 
     def search(self, laboratory: Laboratory, estimated: Sequence[float] | None) -> Shortlisted:
@@ -115,7 +127,7 @@ class Design:
             order=[candidate.tap.order for candidate in pool],
             run=lambda sets: executor.score_many(sets, self.seen),
             sufficient=laboratory.sufficient,
-            restores=laboratory.restores if laboratory.same_input else None,
+            restores=laboratory.restores if laboratory.can_restore else None,
             max_size=self.config.max_fix_set_size,
             explained=laboratory.share,
             components=[component_of(candidate.tap) for candidate in pool],

@@ -89,6 +89,11 @@ def find_fix_set(
     laboratory = design.laboratory(pool, benign, donor_model, rescore)
     if design.in_sample:
         warnings.append("the incident has one group: the evidence uses the samples that the search saw")
+    if not design.is_material:
+        warnings.append(
+            f"no component's activations are further than {design.largest_change:.1%} from the donor's: noise decides"
+            " these samples, and what flips them is no cause"
+        )
     if not pool:
         text = "every intervention equals what the model computes anyway: the donor is not healthier at any component"
         return _unsolved(prepared, _spent(laboratory, config, None, seed), (*warnings, text))

@@ -20,7 +20,8 @@ class Laboratory:
     Attributes:
         cases: indices of the cases that the evidence is taken on.
         threshold: flip rate from which a set is sufficient.
-        same_input: whether a donor run on the same input exists; without it nothing shows restoration.
+        can_restore: whether a donor run on the same input exists and differs by more than noise; else nothing shows
+            restoration.
     """
 
     executor: Executor
@@ -30,14 +31,14 @@ class Laboratory:
     cases: Sequence[int]
     in_sample: bool
     threshold: float
-    same_input: bool
+    can_restore: bool
 
     def sufficient(self, outcome: SetOutcome) -> bool:
         return outcome.flip_rate >= self.threshold
 
     def restores(self, outcome: SetOutcome) -> bool:
         """Sufficient, the donor's output restored, and anomalies explained away where that can be measured."""
-        if not self.same_input or not self.sufficient(outcome) or not output_restored(outcome):
+        if not self.can_restore or not self.sufficient(outcome) or not output_restored(outcome):
             return False
         if any(self.executor.pool[i].intervention.kind == "patch" and not self._same(i) for i in outcome.members):
             return False
