@@ -1,0 +1,84 @@
+"""What is written from the zoo's scores and reports: the tables of its page, the pictures of its gallery."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.zoo import table
+from bench.zoo.gallery import picture
+from bench.zoo.judged import Judged
+from bench.zoo.score import summarise
+from model_forensics import RCAPipeline
+from model_forensics.demo import data_directory
+from model_forensics.report import render_html
+
+ROOT = Path(__file__).parents[2]
+
+
+def judged(number: int, *, named: bool, split: str = "test") -> Judged:
+    return Judged(
+        name=f"kind-{number}", kind="stale_shard", family="weights", network="gpt2", split=split, reference=True,
+        verdict="cause_found", refused=None, reported=("L0.attn",), fix_exists=True, fix_found=True, named=named,
+        named_smallest=named, layer_named=named, onset=(True, True), onset_top=True, strongest=(False, True),
+        strongest_top=True, changed=0.0, alarm=None, confidence=0.9 if named else 0.2, seconds=4.0, cpu_seconds=3.0,
+        forwards=100, rivals={"zlib": False, "weights": True},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def document() -> dict:
+    incidents = [judged(number, named=number < 18) for number in range(20)]
+    summary = asdict(summarise(incidents))
+    summaries = {"all": summary, "test": summary, "kind: stale_shard": summary}
+    return json.loads(json.dumps({"summaries": summaries, "incidents": [asdict(one) for one in incidents]}))
+
+
+def test_bars_are_told_with_their_intervals_and_marks(document):
+    bars = table.blocks(document)["zoo bars"]
+    assert "| cause named, with a reference model | 90 % (18 of 20; 68 to 99) ✓ | ≥ 90 % | ≥ 98 % |" in bars
+    assert "| cause named, without | – | ≥ 65 % | ≥ 85 % |" in bars
+    assert "| `confidence`: AUROC, right against wrong | 1.000 ✓ | ≥ 0.80 | ≥ 0.90 |" in bars
+    assert "| time an incident, median | 4.0 s ✓ | ≤ 15 s | ≤ 5 s |" in bars
+    document["summaries"]["test"]["seconds"] = 20.0
+    assert "| 20.0 s ✗ |" in table.blocks(document)["zoo bars"]
+
+
+def test_kinds_and_rivals_are_told(document):
+    told = table.blocks(document)
+    assert "| stale_shard | weights | 20 | 20 of 20 | 18 of 20 |" in told["zoo kinds"]
+    assert "| change of weights | 100 % (20 of 20; 83 to 100) |" in told["zoo rivals"]
+    assert "| every site patched alone | – |" in told["zoo rivals"]
+
+
+def test_the_page_has_room_for_every_table_and_shows_the_kind_as_it_is(document):
+    page = (ROOT / "docs" / "zoo.md").read_text()
+    for name in table.blocks(document):
+        assert f"<!-- bench: {name} -->" in page
+    assert f"```python\n{(ROOT / 'bench/zoo/kinds/stale_shard.py').read_text()}```" in page
+
+
+def test_a_report_s_heat_map_is_a_picture_of_its_own(tmp_path):
+    settings = {"output_dir": str(tmp_path), "cache": {"enabled": False}, "modules": {"cca": {"enabled": False}}}
+    with data_directory() as data:
+        result = RCAPipeline(settings).analyze_incident(data / "incident", data / "benign")
+    drawn = picture(render_html(result))
+    root = ElementTree.fromstring(drawn)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    texts = {"".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert any("L2.mlp" in text for text in texts)
+    assert "--paper" in drawn
+    assert "prefers-color-scheme: dark" in drawn
+    bare = result.model_copy(
+        update={
+            "compression_metrics": tuple(
+                row.model_copy(update={"token_profile": None}) for row in result.compression_metrics
+            )
+        }
+    )
+    with pytest.raises(ValueError, match="no heat map"):
+        picture(render_html(bare))
