@@ -106,6 +106,12 @@ class Copying:
         patch = self._sources.patch
         return [] if patch is None else healthy_runs(patch, self._runner.calls.recording, self._benign)
 
+    @property
+    def reaches_the_input(self) -> bool:
+        """Whether the donor stands in for the embedding too, so that all that lies before a set can be repaired."""
+        patch = self._sources.patch
+        return patch is not None and any(tap.kind == "embed" and tap.name in patch.rows for tap in self._taps)
+
     def check(self, members: Members, cases: Sequence[Case]) -> CopyCheck | None:
         """None where the set holds no patch, or no healthy run of as many tokens gave another answer.
 
@@ -127,7 +133,7 @@ class Copying:
         check = CopyCheck(checks=len(drawn), copied=copied, upstream_flip_rate=None)
         if not copies(check):
             return check
-        upstream = self._upstream(members, cases)
+        upstream = self.upstream(members, cases)
         if upstream is None:
             return check
         found = {"upstream_flip_rate": upstream.flip_rate, "upstream_restores": output_restored(upstream)}
@@ -161,7 +167,7 @@ class Copying:
             edits[tap] = Replacement(rows, own.positions)
         return edits
 
-    def _upstream(self, members: Members, cases: Sequence[Case]) -> SetOutcome | None:
+    def upstream(self, members: Members, cases: Sequence[Case]) -> SetOutcome | None:
         """What all that runs before the set's last member does when it is the donor's, and that member is left.
 
         None where there is nothing before it, or the donor ran on other inputs.

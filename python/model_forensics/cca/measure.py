@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from model_forensics.cca.copying import Copying, copies
 from model_forensics.cca.evidence import BenignEffects, flipped, group_interval, necessity
@@ -32,18 +32,36 @@ class Laboratory:
     in_sample: bool
     threshold: float
     can_restore: bool
+    _known_to_begin: dict[Members, bool] = field(default_factory=dict)
 
     def sufficient(self, outcome: SetOutcome) -> bool:
         return outcome.flip_rate >= self.threshold
 
     def restores(self, outcome: SetOutcome) -> bool:
-        """Sufficient, the donor's output restored, and anomalies explained away where that can be measured."""
+        """Sufficient, the donor's output restored, and the fault lies in the set and not before it: the anomalies are
+        explained away, or, where other damage leaves some, repairing what lies before the set does not restore."""
         if not self.can_restore or not self.sufficient(outcome) or not output_restored(outcome):
             return False
         if any(self.executor.pool[i].intervention.kind == "patch" and not self._same(i) for i in outcome.members):
             return False
         share = self.share(outcome.members)
-        return share is None or share >= EXPLAINED
+        return share is None or share >= EXPLAINED or self._begins(outcome.members)
+
+    def _begins(self, members: Members) -> bool:
+        """Whether repairing all that lies before the set is known not to restore, on the samples that the search saw.
+
+        Unknown, and so False, where no donor stands in for all that lies before it, the embedding included.
+        """
+        if not self.copying.reaches_the_input:
+            return False
+        if members not in self._known_to_begin:
+            held_out = set() if self.in_sample else set(self.cases)
+            seen = [case for index, case in enumerate(self.executor.cases) if index not in held_out]
+            upstream = self.copying.upstream(self._interventions(members), seen)
+            self._known_to_begin[members] = upstream is not None and not (
+                self.sufficient(upstream) and output_restored(upstream)
+            )
+        return self._known_to_begin[members]
 
     def share(self, members: Members) -> float | None:
         return self.explained.share(self._interventions(members))
