@@ -19,7 +19,7 @@ class Judged:
     """One incident. What does not apply to it, or was not measured, is None and counts nowhere.
 
     Attributes:
-        fix_exists: whether some set of the damaged components removes the failure.
+        fix_exists: whether some set of the damaged components removes the failure, and the fault is not diffuse.
         fix_found: the tool found a sufficient set, by its held-out samples.
         named: the reported set is called a cause and is one of the smallest sets of damaged components that remove the
             failure, or that restore the healthy output as well; `named_smallest`: of the first kind.
@@ -69,8 +69,8 @@ def judge(root: Path, entry: Entry) -> Judged:
     truth = _read(root / "incidents" / entry.name / "truth.json")
     spent = _read(root / "results" / f"{entry.name}.run.json")
     result = None if spent["refused"] else _read(root / "results" / f"{entry.name}.json")
-    minimal = [frozenset(one) for one in (*truth["minimal_fix_sets"], *truth["restoring_sets"])]
-    smallest = minimal[: len(truth["minimal_fix_sets"])]
+    smallest = [] if truth["diffuse"] else [frozenset(one) for one in truth["minimal_fix_sets"]]
+    minimal = smallest and [*smallest, *map(frozenset, truth["restoring_sets"])]
     damaged: Sequence[str] = truth["damaged"]
     fix = None if result is None else result["fix_set"]
     caused = fix is not None and fix["label"] == "cause"

@@ -174,12 +174,12 @@ def written(tmp_path):
     """Writes what `make` and `run` write of one incident, and judges it."""
     entry = next(iter(entries()))
 
-    def write(damaged, minimal, sites, *, label="cause", onset="L1.attn", restoring=()):
+    def write(damaged, minimal, sites, *, label="cause", onset="L1.attn", restoring=(), diffuse=False):
         place = tmp_path / "incidents" / entry.name
         place.mkdir(parents=True, exist_ok=True)
         told = {
             "family": "weights", "reference": False, "damaged": damaged, "minimal_fix_sets": minimal,
-            "restoring_sets": restoring,
+            "restoring_sets": restoring, "diffuse": diffuse,
         }  # fmt: skip
         (place / "truth.json").write_text(json.dumps(told))
         fix = {
@@ -229,6 +229,12 @@ def test_another_set_or_a_workaround_names_nothing(written):
     assert (workaround.fix_found, workaround.named, workaround.layer_named) == (True, False, False)
     nothing = written(["L1.mlp"], [["L1.mlp"]], [])
     assert (nothing.fix_found, nothing.named, nothing.changed) == (False, False, None)
+
+
+def test_of_a_diffuse_fault_no_cause_is_asked(written):
+    one = written(["L1.attn", "L1.mlp"], [["L1.mlp"]], [], diffuse=True)
+    assert (one.fix_exists, one.fix_found, one.named, one.layer_named) == (False, None, None, None)
+    assert one.onset == (True, True)
 
 
 def test_where_nothing_is_wrong_a_cause_is_an_alarm(written):
