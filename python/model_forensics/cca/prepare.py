@@ -57,7 +57,7 @@ def prepare(
         UnknownSite: a site that the model does not have.
     """
     check_choice(config, healthy)
-    candidates = component_taps(model, config.granularity, embedding=healthy.donor_model is not None)
+    candidates = component_taps(model, config.granularity, embedding=True)
     named = {tap.name: tap for tap in (*candidates, *(model.sites.get(site) for site in extra_sites))}
     ground = text_grounds if predicate(incident).kind == "text" else logits_grounds
     grounds = ground(model, incident, list(named.values()), config, healthy)
