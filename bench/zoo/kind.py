@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from model_forensics.failure import Failure
 Family = Literal["weights", "software", "training", "input", "several", "healthy"]
 NOT_FINITE = -1
 Draw = Callable[[np.random.Generator, int], list[Prompt]]
+Sets = Sequence[tuple[str, ...]]
 
 
 class Unplantable(Exception):
@@ -93,6 +94,8 @@ class Kind:
         fails: whether a prompt becomes part of the incident: (prompt, the damaged network's answer, the healthy
             one's), -1 where an output is not finite.
         failure: what the incident calls a failure, where that is not the network's.
+        is_one: whether a fault is what the kind says, by (damaged sites, minimal fix sets of the incident's prompts):
+            for kinds that promise something about the sets. Planted again where it is not.
     """
 
     name: str
@@ -102,3 +105,4 @@ class Kind:
     install: Callable[..., None] | None = None
     fails: Callable[[Prompt, int, int], bool] = field(default=goes_wrong)
     failure: Failure | None = None
+    is_one: Callable[[tuple[str, ...], Sets], bool] = field(default=lambda sites, minimal: True)

@@ -72,14 +72,12 @@ def make(root: Path, entry: Entry) -> Path:
     stored = train(root, entry.network, entry.training)
     healthy, earlier = network.load(stored), network.load(stored / "earlier")
     made = plant(kind, entry, healthy, earlier)
-    failure = kind.failure or network.failure
-    repaired = truth.repairs(made.module, healthy, made.failing, failure, made.planted.sites)
     place.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(place) as staged:
         _store_models(staged, Path("../../networks") / stored.name, entry, made, healthy)
-        record(Model.wrap(made.module), staged / "incident", made.failing, failure)
+        record(Model.wrap(made.module), staged / "incident", made.failing, kind.failure or network.failure)
         record(Model.wrap(healthy), staged / "benign", made.benign, None)
-        (staged / "truth.json").write_text(json.dumps(described(entry, kind, made, repaired), indent=1) + "\n")
+        (staged / "truth.json").write_text(json.dumps(described(entry, kind, made), indent=1) + "\n")
     return place
 
 
@@ -90,6 +88,7 @@ class Made:
     Attributes:
         module: damaged, software damage included.
         failing, benign: prompts of the incident, and of the healthy recordings.
+        repaired: what sets of the damaged components do to the failing ones.
         tries: faults that were planted until enough prompts failed; `share`: of prompts, how many fail.
     """
 
@@ -98,6 +97,7 @@ class Made:
     changed: dict[str, torch.Tensor]
     failing: list[Prompt]
     benign: list[Prompt]
+    repaired: list[truth.Repaired]
     tries: int
     share: float
 
@@ -113,12 +113,17 @@ def plant(kind: Kind, entry: Entry, healthy: nn.Module, earlier: nn.Module) -> M
             assert kind.install is not None, f"{kind.name} has software damage and no `install`"
             kind.install(module, **planted.software)
         failing, share = find_failing(kind, planted.prompts or network.prompts, module, healthy, random)
-        if len(failing) == SAMPLES:
+        if len(failing) < SAMPLES:
+            continue
+        repaired = truth.repairs(module, healthy, failing, kind.failure or network.failure, planted.sites)
+        if kind.is_one(planted.sites, truth.minimal(repaired)):
             others = (planted.benign or network.prompts)(random, BENIGN)
             before = planted.before or (lambda prompt: prompt)
             benign = [*map(before, failing), *others] if entry.same_requests else others
-            return Made(planted, module, changed, failing, benign, number + 1, share)
-    raise Unplantable(f"{kind.name} in {entry.network}: fewer than {SAMPLES} prompts failed in each of {TRIES} faults")
+            return Made(planted, module, changed, failing, benign, repaired, number + 1, share)
+    raise Unplantable(
+        f"{kind.name} in {entry.network}: after none of {TRIES} faults {SAMPLES} prompts failed as the kind says"
+    )
 
 
 def find_failing(
@@ -163,8 +168,9 @@ def _store_models(place: Path, healthy: Path, entry: Entry, made: Made, module: 
         loading.store(place / "reference", entry.network, inside, None, None, {})
 
 
-def described(entry: Entry, kind: Kind, made: Made, repaired: Sequence[truth.Repaired]) -> dict[str, Any]:
+def described(entry: Entry, kind: Kind, made: Made) -> dict[str, Any]:
     """What `truth.json` holds."""
+    repaired = made.repaired
     minimal = truth.minimal(repaired)
     return {
         "kind": kind.name,

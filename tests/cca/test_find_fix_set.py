@@ -10,6 +10,7 @@ import torch
 
 from model_forensics.cca import find_fix_set, validate_fix
 from model_forensics.cca.executor import Executor
+from model_forensics.cca.experiment import Design
 from model_forensics.config import CausalConfig
 from model_forensics.errors import InterventionError, OutputError, UsageError
 from model_forensics.failure import Failure
@@ -100,6 +101,20 @@ def test_only_zero_and_mean_without_a_healthy_run_is_at_most_a_workaround(plant)
     assert any(sets)
     for fix in filter(None, sets):
         assert fix.label == "workaround"
+
+
+def test_sets_that_some_cases_show_to_be_insufficient_are_not_run_on_the_others(plant, monkeypatch):
+    planted = plant(1, "mlp")
+    given = {"benign": [planted.benign[1]], "config": CausalConfig(intervention_types=("zero", "mean"))}
+    early = find(planted, **given)
+    monkeypatch.setattr(Design, "_possible", lambda self, laboratory: None)
+    full = find(planted, **given)
+    assert early.spent is not None
+    assert full.spent is not None
+    assert early.spent.combinations == full.spent.combinations
+    assert early.spent.forwards < full.spent.forwards
+    same = {"spent": None, "best_effect": None}
+    assert early.model_copy(update=same) == full.model_copy(update=same)
 
 
 def test_a_donor_with_another_answer_is_never_a_cause(plant, planting):

@@ -20,8 +20,10 @@ def members_of(hits):
 class Table:
     """A made-up world: which sets flip, which restore; remembers what was run."""
 
-    def __init__(self, size, flips, restores=None, *, max_size=3, sites=None, limit=None, bits=None, hints=None):
-        self.size, self.flips, self.restores, self.hints = size, flips, restores, hints
+    def __init__(
+        self, size, flips, restores=None, *, max_size=3, sites=None, limit=None, bits=None, hints=None, possible=None
+    ):
+        self.size, self.flips, self.restores, self.hints, self.possible = size, flips, restores, hints, possible
         self.sites = sites or [f"s{i}" for i in range(size)]
         self.bits = bits or [1.0] * size
         self.max_size, self.limit = max_size, limit
@@ -58,6 +60,7 @@ class Table:
                 sufficient=lambda o: o.flip_rate >= 0.8,
                 restores=None if self.restores is None else (lambda o: self.restores(frozenset(o.members))),
                 max_size=self.max_size,
+                possible=self.possible,
             ),
             Settings(**settings),
         ).result()
@@ -119,6 +122,24 @@ def test_four_needles_have_all_proper_subsets_run():
     assert found.outcome.members == needed
     assert found.minimality == "subset"
     assert all(set(combinations(needed, k)) <= table.executed for k in range(1, 4))
+
+
+def test_sets_that_some_cases_rule_out_are_neither_run_on_the_others_nor_hits():
+    def flips(chosen):
+        return chosen >= {4, 7}
+
+    asked = []
+
+    def possible(sets):
+        asked.extend(sets)
+        return [members for members in sets if 4 in members]
+
+    plain, screened = Table(12, flips), Table(12, flips, possible=possible)
+    assert screened.search() == plain.search()
+    assert len(asked) == len(set(asked)), "asked once"
+    ruled_out = {members for members in asked if 4 not in members}
+    assert len(ruled_out) > 40
+    assert not ruled_out & screened.executed
 
 
 def test_a_set_larger_than_allowed_is_not_returned():

@@ -81,7 +81,7 @@ def test_forensics_only_locates_and_searches_nothing(run, data, fitted, tmp_path
     document = json.loads(done.stdout)
     assert document["verdict"] == "anomaly_located"
     assert document["fix_set"] is None
-    assert document["evidence"] == {"replay": None, "search": None, "best_effect": None, "onset_agrees": None}
+    assert document["evidence"] == dict.fromkeys(("replay", "search", "best_effect", "onset_agrees", "largest_change"))
     assert names(tmp_path) == {"r.json", "page.html"}
     assert (tmp_path / "page.html").read_text().lstrip().lower().startswith("<!doctype html>")
     found = run(*arguments, "--output", tmp_path / "r.json", "--exit-code", "--force")

@@ -8,7 +8,7 @@ from functools import partial
 from bench.zoo import truth
 from bench.zoo.batches import rights
 from bench.zoo.faults import Fault, failing_share, put_all, right_prompts, some_fault, strength_for
-from bench.zoo.kind import Case, Kind, Planted, Unplantable
+from bench.zoo.kind import Case, Kind, Planted, Sets, Unplantable
 from bench.zoo.network import Prompt
 
 ATTEMPTS, VERIFIED = 150, 24
@@ -45,10 +45,14 @@ def both_are(case: Case, asked: Sequence[Prompt], found: Sequence[tuple[Fault, f
     failing = [one for one, right in zip(asked, rights(case.module, asked).tolist(), strict=True) if not right]
     sites = tuple(fault.part.site for fault, _ in found)
     runs = truth.repairs(case.module, case.healthy, failing[:VERIFIED], case.network.failure, sites)
-    if truth.minimal(runs) == [sites]:
+    if both_together(sites, truth.minimal(runs)):
         return True
     put_all([fault for fault, _ in found], 0)
     return False
 
 
-KIND = Kind("both_needed", "several", ("gpt2", "llama", "minilm", "digits"), plant)
+def both_together(sites: tuple[str, ...], minimal: Sets) -> bool:
+    return list(minimal) == [sites]
+
+
+KIND = Kind("both_needed", "several", ("gpt2", "llama", "minilm", "digits"), plant, is_one=both_together)

@@ -8,7 +8,7 @@ from functools import partial
 from bench.zoo import truth
 from bench.zoo.batches import rights
 from bench.zoo.faults import Fault, failing_share, put_all, right_prompts, some_fault, strength_for, two_parts
-from bench.zoo.kind import Case, Kind, Planted, Unplantable
+from bench.zoo.kind import Case, Kind, Planted, Sets, Unplantable
 from bench.zoo.network import Prompt
 
 ATTEMPTS = 150
@@ -51,7 +51,11 @@ def either_repairs(case: Case, asked: Sequence[Prompt], faults: Sequence[tuple[F
             return False
     sites = [fault.part.site for fault, _ in faults]
     found = truth.repairs(case.module, case.healthy, failing[:VERIFIED], case.network.failure, sites)
-    return truth.minimal(found) == [(site,) for site in sites]
+    return either_alone(tuple(sites), truth.minimal(found))
 
 
-KIND = Kind("either_suffices", "several", ("gpt2", "llama", "minilm", "digits"), plant)
+def either_alone(sites: tuple[str, ...], minimal: Sets) -> bool:
+    return list(minimal) == [(site,) for site in sites]
+
+
+KIND = Kind("either_suffices", "several", ("gpt2", "llama", "minilm", "digits"), plant, is_one=either_alone)

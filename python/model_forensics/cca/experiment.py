@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from model_forensics.cca.attribution import estimated_effects
 from model_forensics.cca.copying import Copying
 from model_forensics.cca.evidence import BenignEffects
-from model_forensics.cca.executor import Executor
+from model_forensics.cca.executor import Executor, Members
 from model_forensics.cca.material import MATERIAL_CHANGE, largest_change
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.pool import Candidate, build_pool, component_of
@@ -50,6 +51,12 @@ class Design:
     def largest_change(self) -> float | None:
         """See `material.largest_change`."""
         return largest_change(self.prepared.base, self.prepared.sources.patch, self.prepared.cases)
+
+    @property
+    def stated_change(self) -> float | None:
+        """It, as a result states it: None where it is not finite."""
+        known = self.largest_change
+        return known if known is not None and math.isfinite(known) else None
 
     @property
     def is_material(self) -> bool:
@@ -131,4 +138,15 @@ class Design:
             max_size=self.config.max_fix_set_size,
             explained=laboratory.share,
             components=[component_of(candidate.tap) for candidate in pool],
+            possible=self._possible(laboratory),
         )
+
+    def _possible(self, laboratory: Laboratory) -> Callable[[Sequence[Members]], list[Members]] | None:
+        """Drops sets that flip none of the first cases, where these are enough to miss the threshold."""
+        count = len(self.seen)
+        needed = next(flips for flips in range(count + 1) if flips / count >= laboratory.threshold)
+        first = self.seen[: count - needed + 1]
+        if len(first) == count:
+            return None
+        executor = laboratory.executor
+        return lambda sets: [one.members for one in executor.score_many(sets, first) if one.flips]

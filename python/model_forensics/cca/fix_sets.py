@@ -96,7 +96,7 @@ def find_fix_set(
         )
     if not pool:
         text = "every intervention equals what the model computes anyway: the donor is not healthier at any component"
-        return _unsolved(prepared, _spent(laboratory, config, None, seed), (*warnings, text))
+        return _unsolved(prepared, _spent(laboratory, config, None, seed), (*warnings, text), design.stated_change)
     executor = laboratory.executor
     executor.deadline = None if timeout_seconds is None else started + timeout_seconds
     if progress is not None:
@@ -123,6 +123,7 @@ def find_fix_set(
         best_effect=best,
         spent=_spent(laboratory, config, searched, seed),
         warnings=tuple(warnings),
+        largest_change=design.stated_change,
     )
 
 
@@ -237,7 +238,9 @@ def _spent(laboratory: Laboratory, config: CausalConfig, searched: Shortlisted |
     )
 
 
-def _unsolved(prepared: Prepared, spent: SearchSpent | None, warnings: Sequence[str]) -> CausalResult:
+def _unsolved(
+    prepared: Prepared, spent: SearchSpent | None, warnings: Sequence[str], largest_change: float | None = None
+) -> CausalResult:
     return CausalResult(
         replay=prepared.replay,
         fix_set=None,
@@ -246,4 +249,5 @@ def _unsolved(prepared: Prepared, spent: SearchSpent | None, warnings: Sequence[
         best_effect=None,
         spent=spent,
         warnings=tuple(warnings),
+        largest_change=largest_change,
     )

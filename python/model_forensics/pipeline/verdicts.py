@@ -35,7 +35,13 @@ def evidence(forensics: ForensicsResult, causal: CausalResult | None) -> Evidenc
         sites = [intervention.site for intervention in causal.fix_set.interventions]
         known = [layer for layer in map(_layer_of, sites) if layer is not None]
         agrees = forensics.onset.site in sites or (bool(known) and onset_layer == min(known))
-    return Evidence(replay=causal.replay, search=causal.spent, best_effect=causal.best_effect, onset_agrees=agrees)
+    return Evidence(
+        replay=causal.replay,
+        search=causal.spent,
+        best_effect=causal.best_effect,
+        onset_agrees=agrees,
+        largest_change=causal.largest_change,
+    )
 
 
 def confidence(causal: CausalResult | None) -> float | None:

@@ -192,3 +192,4 @@ class CausalResult(Frozen):
     best_effect: FixSet | None  # the best set seen when none is sufficient
     spent: SearchSpent | None
     warnings: tuple[str, ...]
+    largest_change: float | None = None  # see `Evidence`

@@ -29,6 +29,9 @@ class Evidence(Frozen):
     search: SearchSpent | None
     best_effect: FixSet | None
     onset_agrees: bool | None  # the fix set's earliest layer is the onset's
+    # How far the donor's activations are from the incident's, at the component and token where they differ most, over
+    # the length of a usual row of the donor's; null without a donor on the same input, or where it is not finite.
+    largest_change: float | None = None
 
 
 class Environment(Frozen):

@@ -134,7 +134,7 @@ class MinimalSets:
         for size in range(2, min(largest, self._problem.max_size) + 1):
             if count_sets(self._problem, size) > self._settings.stage_sets:
                 return
-            hits = self._ledger.hits(list(all_sets(self._problem, size)), self._goal)
+            hits = self._ledger.hits_of_many(list(all_sets(self._problem, size)), self._goal)
             self._exhausted = size
             if hits:
                 self._levels.update((members, "cardinality") for members in hits)

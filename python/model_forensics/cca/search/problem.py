@@ -28,6 +28,8 @@ class Problem:
         explained: share of anomalies explained away by a set that was run, None where it cannot be measured.
         components: per candidate, the component that it is a part of (`L3.attn` of `L3.head5`); empty where every
             candidate is one of its own.
+        possible: those of some sets that may be sufficient. Of the others as few cases are run as show that they are
+            not; None where every set is run on all cases.
     """
 
     sites: Sequence[str]
@@ -39,6 +41,7 @@ class Problem:
     max_size: int
     explained: Callable[[Members], float | None] = lambda members: None
     components: Sequence[str] = ()
+    possible: Callable[[Sequence[Members]], list[Members]] | None = None
 
     def bits_of(self, members: Members) -> float:
         return sum(self.bits[i] for i in members)
@@ -105,6 +108,7 @@ class Ledger:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self.seen: dict[Members, SetOutcome] = {}
+        self._insufficient: set[Members] = set()  # shown by some of the cases
 
     def run(self, sets: Sequence[Members]) -> list[SetOutcome]:
         """The outcomes, in the order of the sets; none is run twice.
@@ -121,6 +125,16 @@ class Ledger:
     def hits(self, sets: Sequence[Members], goal: Goal) -> list[Members]:
         """Those of the sets that meet the goal, in their order."""
         return [outcome.members for outcome in self.run(sets) if goal(outcome)]
+
+    def hits_of_many(self, sets: Sequence[Members], goal: Goal) -> list[Members]:
+        """The same; sets that some cases show to be insufficient are not run on the others, nor are they `seen`."""
+        if self._problem.possible is None:
+            return self.hits(sets, goal)
+        unknown = [m for m in dict.fromkeys(sets) if m not in self.seen and m not in self._insufficient]
+        for start in range(0, len(unknown), CHUNK):
+            chunk = unknown[start : start + CHUNK]
+            self._insufficient.update(set(chunk) - set(self._problem.possible(chunk)))
+        return self.hits([members for members in sets if members not in self._insufficient], goal)
 
     def meets(self, members: Members, goal: Goal) -> bool:
         """Whether this set meets the goal; the empty set is the failing run itself."""
