@@ -1,4 +1,4 @@
-"""`python -m bench.zoo make|run|score|gallery`; see docs/zoo.md."""
+"""`python -m bench.zoo make|run|score|fit|gallery`; see docs/zoo.md."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ WORK: dict[str, Callable[[Path, Entry], str]] = {"make": work.make, "run": work.
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.zoo", description=__doc__)
-    parser.add_argument("what", choices=("make", "run", "score", "gallery"))
+    parser.add_argument("what", choices=("make", "run", "score", "fit", "gallery"))
     parser.add_argument("--root", type=Path, default=ROOT, help="where the incidents are (default: zoo)")
     parser.add_argument("--only", default="*", help="incidents whose name fits this pattern, such as 'flipped_bits-*'")
     parser.add_argument("--split", choices=("development", "test"), help="incidents of this split alone")
     parser.add_argument(
-        "--write", type=Path, metavar="PAGE", help="with score: put the tables between a page's markers"
+        "--write",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PAGE",
+        help="with score: put the tables between the markers of these pages",
     )
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)
@@ -37,6 +42,11 @@ def main(arguments: Sequence[str]) -> int:
         from bench.zoo.score import score  # noqa: PLC0415
 
         return score(given.root, chosen, given.write)
+    if given.what == "fit":
+        from bench.zoo.fitting import told  # noqa: PLC0415
+
+        print(told(given.root / "score.json"))
+        return 0
     if given.what == "gallery":
         from bench.zoo.gallery import write  # noqa: PLC0415
 

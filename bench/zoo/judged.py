@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.zoo.plan import Entry
+from model_forensics.pipeline.confidence import necessity_evidence
 
 TOP = 3
 Sites = frozenset[str]
@@ -29,7 +30,8 @@ class Judged:
         strongest: the same for the most anomalous site and the `TOP` most anomalous.
         changed: share of benign outputs that the fix changes.
         alarm: a cause was reported where nothing is wrong inside.
-        confidence: as reported.
+        confidence, evidence: of a reported cause, as reported, and what it is a function of.
+        change: how far the healthy activations are from the incident's (`largest_change` of a result's evidence).
         rivals: by method, whether its first site is a damaged one.
     """
 
@@ -54,6 +56,8 @@ class Judged:
     changed: float | None
     alarm: bool | None
     confidence: float | None
+    evidence: float | None
+    change: float | None
     seconds: float
     cpu_seconds: float
     forwards: int | None
@@ -98,6 +102,8 @@ def judge(root: Path, entry: Entry) -> Judged:
         changed=fix["side_effects"]["changed_rate"] if fix is not None and fix["side_effects"] else None,
         alarm=None if damaged else caused,
         confidence=None if result is None else result["confidence"],
+        evidence=necessity_evidence(fix["necessity"], fix["groups"]) if fix is not None and caused else None,
+        change=None if result is None else result["evidence"]["largest_change"],
         seconds=spent["seconds"],
         cpu_seconds=spent["cpu_seconds"],
         forwards=None if result is None or result["evidence"]["search"] is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from bench.table import fill
+from bench.table import MARKER, fill
 from bench.zoo.calibration import Calibration, calibration
 from bench.zoo.judged import Judged, judge
 from bench.zoo.plan import Entry
@@ -64,6 +64,7 @@ MEASURES: dict[str, Told] = {
     "strongest: site among the first three": lambda one: one.strongest_top,
     "false alarms": lambda one: one.alarm,
 }
+NOISE = "noise_level"
 RIVALS = ("zlib", "mahalanobis", "single patches", "gradient", "weights")
 
 
@@ -79,6 +80,8 @@ class Summary:
     Attributes:
         changed: median share of benign outputs that a reported fix changes.
         seconds, cpu_seconds, forwards: medians.
+        noise, damage: how far the healthy activations are from the incident's: the furthest where nothing but rounding
+            is at work, the nearest where something is damaged.
     """
 
     incidents: int
@@ -88,6 +91,8 @@ class Summary:
     seconds: float | None
     cpu_seconds: float | None
     forwards: float | None
+    noise: float | None
+    damage: float | None
     calibration: Calibration | None
 
 
@@ -96,6 +101,8 @@ def summarise(judged: Sequence[Judged]) -> Summary:
         known = [value for value in values if value is not None]
         return float(statistics.median(known)) if known else None
 
+    noise = [one.change for one in judged if one.kind == NOISE and one.change is not None]
+    damage = [one.change for one in judged if one.onset is not None and one.change is not None]
     confident = [(one.confidence, bool(one.named)) for one in judged if one.confidence is not None]
     return Summary(
         incidents=len(judged),
@@ -105,15 +112,17 @@ def summarise(judged: Sequence[Judged]) -> Summary:
         seconds=median(one.seconds for one in judged),
         cpu_seconds=median(one.cpu_seconds for one in judged),
         forwards=median(one.forwards for one in judged),
+        noise=max(noise, default=None),
+        damage=min(damage, default=None),
         calibration=calibration(np.array([c for c, _ in confident]), np.array([n for _, n in confident])),
     )
 
 
-def score(root: Path, chosen: Sequence[Entry], page: Path | None = None) -> int:
+def score(root: Path, chosen: Sequence[Entry], pages: Sequence[Path] = ()) -> int:
     """Prints the score of the incidents that were run and writes it beside them; 1 where some were not run.
 
     Args:
-        page: whose tables are filled with it.
+        pages: whose tables are filled with it.
     """
     there = [one for one in chosen if (root / "results" / f"{one.name}.run.json").exists()]
     judged = [judge(root, one) for one in there]
@@ -129,11 +138,17 @@ def score(root: Path, chosen: Sequence[Entry], page: Path | None = None) -> int:
         "incidents": [asdict(one) for one in judged],
     }
     atomic_write(root / "score.json", json.dumps(document, indent=1) + "\n")
-    if page is not None:
-        page.write_text(fill(page.read_text(), blocks(document)))
+    for page in pages:
+        atomic_write(page, filled(page.read_text(), document))
     for name, summary in summaries.items():
         print(_told(name, summary))
     return 1 if len(there) < len(chosen) else 0
+
+
+def filled(page: str, document: Mapping[str, Any]) -> str:
+    """The page with those of the tables that it has markers for."""
+    known = {name: text for name, text in blocks(document).items() if MARKER.format(name=name) in page}
+    return fill(page, known)
 
 
 def _told(name: str, summary: Summary) -> str:

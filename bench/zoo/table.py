@@ -166,6 +166,17 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def noise_text(summaries: Mapping[str, Summary]) -> str:
+    """How far noise and damage move activations, which the tool's threshold of noise lies between."""
+    noise, damage = summaries["all"]["noise"], summaries["all"]["damage"]
+    if noise is None or damage is None:
+        return "Not measured."
+    return (
+        f"The healthy network's activations are at most {noise:.1%} of a usual row's length from the incident's where "
+        f"only weights were rounded, and at least {damage:.1%} where something is damaged."
+    )
+
+
 def blocks(document: Mapping[str, Any]) -> dict[str, str]:
     """Name of a marker → the text that belongs there."""
     summaries = document["summaries"]
@@ -173,4 +184,5 @@ def blocks(document: Mapping[str, Any]) -> dict[str, str]:
         "zoo bars": bar_table(summaries),
         "zoo kinds": kind_table(summaries, document["incidents"]),
         "zoo rivals": rival_table(summaries),
+        "zoo noise": noise_text(summaries),
     }

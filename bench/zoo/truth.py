@@ -18,7 +18,7 @@ from model_forensics.models import Model, Tap, hooks
 SUFFICIENT = 0.8
 """Share of the failing prompts that a set must repair, as `early_stop_threshold` has it by default."""
 RESTORED = 0.1
-"""Of the distance between the healthy and the damaged output, what a repair may leave."""
+"""Of the distance between the healthy and the damaged output, and of the failure's score, what a repair may leave."""
 MOST_SITES, SMALL = 6, 2
 """A larger fault is diffuse. All its sets would be too many: those up to `SMALL` are run, and all together."""
 
@@ -33,12 +33,14 @@ class Repaired:
         flips: prompts that are right then.
         residual: KL(healthy ‖ repaired) ÷ KL(healthy ‖ damaged) of the outputs, median; one bit takes the place of a
             distance to what is not finite.
+        recovery: (repaired − damaged) ÷ (healthy − damaged) of the failure's score, median.
     """
 
     sites: tuple[str, ...]
     flips: int
     prompts: int
     residual: float
+    recovery: float
 
     @property
     def sufficient(self) -> bool:
@@ -46,7 +48,7 @@ class Repaired:
 
     @property
     def restores(self) -> bool:
-        return self.sufficient and self.residual <= RESTORED
+        return self.sufficient and self.recovery >= 1 - RESTORED and self.residual <= RESTORED
 
 
 def repairs(
@@ -64,9 +66,12 @@ def repairs(
     for subset in subsets:
         chosen = {site: taps[site] for site in subset}
         outputs = [_output(module, prompt, chosen, values) for prompt, values in zip(prompts, donors, strict=True)]
-        flips = sum(_is_fixed(prompt, failure, output) for prompt, output in zip(prompts, outputs, strict=True))
-        residuals = [_residual(*three) for three in zip(right, wrong, outputs, strict=True)]
-        found.append(Repaired(subset, flips, len(prompts), float(np.median(residuals))))
+        asked = [failure.with_answers(None, (prompt.right,)) for prompt in prompts]
+        flips = sum(one.judge(output)[1] == "fixed" for one, output in zip(asked, outputs, strict=True))
+        three = list(zip(right, wrong, outputs, strict=True))
+        residual = float(np.median([_residual(*one) for one in three]))
+        recovery = float(np.median([_recovery(*one) for one in zip(asked, right, wrong, outputs, strict=True)]))
+        found.append(Repaired(subset, flips, len(prompts), residual, recovery))
     return found
 
 
@@ -104,8 +109,12 @@ def _output(module: nn.Module, prompt: Prompt, taps: Mapping[str, Tap], values: 
     return logits
 
 
-def _is_fixed(prompt: Prompt, failure: Failure, output: np.ndarray) -> bool:
-    return failure.with_answers(None, (prompt.right,)).judge(output)[1] == "fixed"
+def _recovery(failure: Failure, healthy: np.ndarray, damaged: np.ndarray, repaired: np.ndarray) -> float:
+    """(repaired − damaged) ÷ (healthy − damaged) of the failure's score; where one is not finite, fixed or not."""
+    (right, _), (wrong, _), (now, outcome) = (failure.judge(output) for output in (healthy, damaged, repaired))
+    if not np.isfinite([right, wrong, now]).all():
+        return float(outcome == "fixed")
+    return (now - wrong) / (right - wrong)
 
 
 def _residual(healthy: np.ndarray, damaged: np.ndarray, repaired: np.ndarray) -> float:

@@ -63,16 +63,18 @@ def test_a_part_s_weights_are_views_of_the_module(untrained, kind):
 
 def test_the_smallest_sets_are_found_by_running_them():
     found = [
-        truth.Repaired(("a",), 1, 10, 0.5),
-        truth.Repaired(("b",), 8, 10, 0.5),
-        truth.Repaired(("c",), 0, 10, 0.01),
-        truth.Repaired(("a", "b"), 10, 10, 0.05),
-        truth.Repaired(("a", "c"), 9, 10, 0.5),
-        truth.Repaired(("b", "c"), 10, 10, 0.2),
-        truth.Repaired(("a", "b", "c"), 10, 10, 0.0),
+        truth.Repaired(("a",), 1, 10, 0.5, 1.0),
+        truth.Repaired(("b",), 8, 10, 0.5, 1.0),
+        truth.Repaired(("c",), 0, 10, 0.01, 1.0),
+        truth.Repaired(("a", "b"), 10, 10, 0.05, 1.0),
+        truth.Repaired(("a", "c"), 9, 10, 0.5, 1.0),
+        truth.Repaired(("b", "c"), 10, 10, 0.2, 1.0),
+        truth.Repaired(("a", "b", "c"), 10, 10, 0.0, 1.0),
     ]
     assert truth.minimal(found) == [("b",), ("a", "c")]
     assert truth.restoring(found) == [("a", "b")], "c alone restores what is no repair"
+    found[3] = truth.Repaired(("a", "b"), 10, 10, 0.05, 0.8)
+    assert truth.restoring(found) == [("a", "b", "c")], "the score counts too"
 
 
 def test_a_damaged_component_repairs_and_an_untouched_one_does_not():
@@ -94,6 +96,7 @@ def test_a_damaged_component_repairs_and_an_untouched_one_does_not():
     assert [one.sites for one in found] == [("L1.mlp",), ("L0.mlp",), ("L1.mlp", "L0.mlp")]
     assert [one.flips for one in found] == [8, 0, 8]
     assert [one.residual < 1e-6 for one in found] == [True, False, True]
+    assert [one.recovery > 0.999 for one in found] == [True, False, True]
     assert truth.minimal(found) == truth.restoring(found) == [("L1.mlp",)]
 
 
@@ -183,7 +186,8 @@ def written(tmp_path):
         }  # fmt: skip
         (place / "truth.json").write_text(json.dumps(told))
         fix = {
-            "label": label, "in_sample": False, "interventions": [{"site": site} for site in sites],
+            "label": label, "in_sample": False, "necessity": [0.25], "groups": 12,
+            "interventions": [{"site": site} for site in sites],
             "side_effects": {"changed_rate": 0.25},
         }  # fmt: skip
         rows = [
@@ -194,7 +198,7 @@ def written(tmp_path):
         result = {
             "verdict": "cause_found", "fix_set": fix if sites else None, "compression_metrics": rows,
             "onset": {"site": onset}, "strongest": {"site": "L1.mlp"}, "confidence": 0.7,
-            "evidence": {"search": {"forwards": 100}},
+            "evidence": {"search": {"forwards": 100}, "largest_change": 0.5},
         }  # fmt: skip
         results = tmp_path / "results"
         results.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ import pytest
 from bench.zoo import table
 from bench.zoo.gallery import picture
 from bench.zoo.judged import Judged
-from bench.zoo.score import summarise
+from bench.zoo.score import filled, summarise
 from model_forensics import RCAPipeline
 from model_forensics.demo import data_directory
 from model_forensics.report import render_html
@@ -25,7 +25,8 @@ def judged(number: int, *, named: bool, split: str = "test") -> Judged:
         name=f"kind-{number}", kind="stale_shard", family="weights", network="gpt2", split=split, reference=True,
         verdict="cause_found", refused=None, reported=("L0.attn",), fix_exists=True, fix_found=True, named=named,
         named_smallest=named, layer_named=named, onset=(True, True), onset_top=True, strongest=(False, True),
-        strongest_top=True, changed=0.0, alarm=None, confidence=0.9 if named else 0.2, seconds=4.0, cpu_seconds=3.0,
+        strongest_top=True, changed=0.0, alarm=None, confidence=0.9 if named else 0.2, evidence=2.0, change=1.0,
+        seconds=4.0, cpu_seconds=3.0,
         forwards=100, rivals={"zlib": False, "weights": True},
     )  # fmt: skip
 
@@ -46,6 +47,21 @@ def test_bars_are_told_with_their_intervals_and_marks(document):
     assert "| time an incident, median | 4.0 s ✓ | ≤ 15 s | ≤ 5 s |" in bars
     document["summaries"]["test"]["seconds"] = 20.0
     assert "| 20.0 s ✗ |" in table.blocks(document)["zoo bars"]
+
+
+def test_noise_and_damage_are_told_apart(document):
+    assert table.blocks(document)["zoo noise"] == "Not measured."
+    document["summaries"]["all"].update(noise=0.07, damage=0.5)
+    assert "at most 7.0% of" in table.blocks(document)["zoo noise"]
+    assert "at least 50.0% where" in table.blocks(document)["zoo noise"]
+
+
+def test_a_page_gets_the_tables_that_it_has_room_for(document):
+    page = "a\n<!-- bench: zoo bars -->\nold\n<!-- bench: end -->\nb\n"
+    written = filled(page, document)
+    assert written.startswith("a\n<!-- bench: zoo bars -->\n| measure |")
+    assert written.endswith("|\n<!-- bench: end -->\nb\n")
+    assert filled("nothing", document) == "nothing"
 
 
 def test_kinds_and_rivals_are_told(document):

@@ -109,8 +109,12 @@ class Design:
             can_restore=known and self.is_material and (patch is None or patch.description.same_input),
         )
 
-    def search(self, laboratory: Laboratory, estimated: Sequence[float] | None) -> Shortlisted:
-        """Look for sets among the candidates of the laboratory's executor."""
+    def search(self, laboratory: Laboratory, estimated: Sequence[float] | None, *, margin: bool = False) -> Shortlisted:
+        """Look for sets among the candidates of the laboratory's executor.
+
+        Args:
+            margin: restoring ones must restore with a margin.
+        """
         config = self.config
         settings = Settings(
             strategy=config.search_strategy,
@@ -121,11 +125,12 @@ class Design:
         )
         sites = [candidate.tap.name for candidate in laboratory.executor.pool]
         return search_shortlist(
-            lambda count: self._problem(laboratory, count), sites, estimated, config.max_pool_sites, settings
+            lambda count: self._problem(laboratory, count, margin), sites, estimated, config.max_pool_sites, settings
         )
 
-    def _problem(self, laboratory: Laboratory, count: int) -> Problem:
+    def _problem(self, laboratory: Laboratory, count: int, margin: bool) -> Problem:
         """Of the first `count` candidates."""
+        restores = laboratory.restores_with_margin if margin else laboratory.restores
         executor = laboratory.executor
         pool = executor.pool[:count]
         return Problem(
@@ -134,7 +139,7 @@ class Design:
             order=[candidate.tap.order for candidate in pool],
             run=lambda sets: executor.score_many(sets, self.seen),
             sufficient=laboratory.sufficient,
-            restores=laboratory.restores if laboratory.can_restore else None,
+            restores=restores if laboratory.can_restore else None,
             max_size=self.config.max_fix_set_size,
             explained=laboratory.share,
             components=[component_of(candidate.tap) for candidate in pool],

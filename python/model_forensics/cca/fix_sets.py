@@ -98,12 +98,10 @@ def find_fix_set(
         text = "every intervention equals what the model computes anyway: the donor is not healthier at any component"
         return _unsolved(prepared, _spent(laboratory, config, None, seed), (*warnings, text), design.stated_change)
     executor = laboratory.executor
-    executor.deadline = None if timeout_seconds is None else started + timeout_seconds
+    deadline = None if timeout_seconds is None else started + timeout_seconds
     if progress is not None:
         executor.progress = lambda done, total: progress("search", done, total)
-    searched = design.search(laboratory, estimated)
-    deadline, executor.deadline = executor.deadline, None
-    fix_set, alternatives, workarounds, best = _judge(laboratory, searched, config.max_alternatives)
+    searched, (fix_set, alternatives, workarounds, best) = _searched(design, laboratory, estimated, deadline)
     warnings += searched.warnings
     if fix_set is not None:
         fix_set, later = _completed(design, laboratory, fix_set, donor_model, deadline, progress)
@@ -182,9 +180,36 @@ def _goal(laboratory: Laboratory, fix: FixSet) -> Callable[[SetOutcome], bool]:
     return lambda outcome: laboratory.sufficient(outcome) and output_restored(outcome)
 
 
-def _judge(
-    laboratory: Laboratory, searched: Shortlisted, limit: int
-) -> tuple[FixSet | None, tuple[FixSet, ...], tuple[FixSet, ...], FixSet | None]:
+def _searched(
+    design: Design, laboratory: Laboratory, estimated: Sequence[float] | None, deadline: float | None
+) -> tuple[Shortlisted, Judged]:
+    """The search, and what the evidence says about its sets.
+
+    Where sets restore the samples of the search, and none of them the others, sets that restore with a margin are
+    searched: larger ones, as a rule.
+    """
+
+    def run(*, margin: bool) -> tuple[Shortlisted, Judged]:
+        laboratory.executor.deadline = deadline
+        searched = design.search(laboratory, estimated, margin=margin)
+        laboratory.executor.deadline = None
+        return searched, _judge(laboratory, searched, design.config.max_alternatives)
+
+    searched, judged = run(margin=False)
+    if _has_cause(judged) or not searched.found.restoring or searched.found.timed_out:
+        return searched, judged
+    closer, judged_again = run(margin=True)
+    return (closer, judged_again) if _has_cause(judged_again) else (searched, judged)
+
+
+Judged = tuple[FixSet | None, tuple[FixSet, ...], tuple[FixSet, ...], FixSet | None]
+
+
+def _has_cause(judged: Judged) -> bool:
+    return judged[0] is not None and judged[0].label == "cause"
+
+
+def _judge(laboratory: Laboratory, searched: Shortlisted, limit: int) -> Judged:
     """(fix set, alternatives, workarounds, best effect), labelled by the evidence; the search's order is kept.
 
     Only a handful of sets is measured, in an order fixed before the held-out samples were looked at.

@@ -47,6 +47,10 @@ class Laboratory:
         share = self.share(outcome.members)
         return share is None or share >= EXPLAINED or self._begins(outcome.members)
 
+    def restores_with_margin(self, outcome: SetOutcome) -> bool:
+        """The same, and so closely that the output of other samples should be restored too."""
+        return output_restored(outcome, margin=True) and self.restores(outcome)
+
     def _begins(self, members: Members) -> bool:
         """Whether repairing all that lies before the set is known not to restore, on the samples that the search saw.
 

@@ -13,6 +13,7 @@ from model_forensics.errors import InputRefused, ModelError, UsageError
 from model_forensics.files import Document, write_together
 from model_forensics.logs import log_time, timed
 from model_forensics.pipeline import bookkeeping, sources, streaming, verdicts
+from model_forensics.pipeline.confidence import confidence
 from model_forensics.pipeline.environment import describe_environment, summarise_recording
 from model_forensics.pipeline.rescoring import rescorer
 from model_forensics.pipeline.triage import ranking
@@ -95,7 +96,7 @@ class Analysis:
         result = AnalysisResult(
             bundle_id=bundle,
             verdict=verdicts.verdict(forensics, causal),
-            confidence=verdicts.confidence(causal),
+            confidence=confidence(causal),
             execution_time=time.perf_counter() - started,
             anomaly_score=forensics.anomaly_score,
             anomaly_p_value=forensics.p_value,

@@ -1,4 +1,4 @@
-"""What a result concludes from the stages: verdict, evidence, confidence."""
+"""What a result concludes from the stages: verdict and evidence."""
 
 from __future__ import annotations
 
@@ -42,20 +42,6 @@ def evidence(forensics: ForensicsResult, causal: CausalResult | None) -> Evidenc
         onset_agrees=agrees,
         largest_change=causal.largest_change,
     )
-
-
-def confidence(causal: CausalResult | None) -> float | None:
-    """How much the measured evidence carries, 0 to 1; null when no cause was found.
-
-    The lower bound of the flip rate, times how much of the donor's score is recovered (at most 1), times the share of
-    anomalies that the repair explains away where that was measurable. Not yet calibrated as a probability.
-    """
-    if causal is None or causal.fix_set is None or causal.fix_set.label != "cause":
-        return None
-    fix = causal.fix_set
-    assert fix.recovery is not None, "a cause has a measured recovery"
-    explained = 1.0 if fix.explained_away is None else fix.explained_away
-    return fix.flip_interval.low * min(1.0, max(0.0, fix.recovery)) * explained
 
 
 def _layer_of(site: str) -> int | None:
