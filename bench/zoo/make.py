@@ -11,8 +11,9 @@ from __future__ import annotations
 import copy
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ BENIGN = 32
 """Healthy recordings of other prompts."""
 TRIES = 40
 """Faults that are planted, one after the other, until enough prompts fail."""
+CHOSEN_FROM = 4
+"""Faults after which enough prompts fail, of which one is taken that is what its kind says."""
 DRAWN = 600
 """Prompts that are asked of one fault, at most; after `FIRST`, only where some failed."""
 FIRST = 80
@@ -103,6 +106,25 @@ class Made:
 
 
 def plant(kind: Kind, entry: Entry, healthy: nn.Module, earlier: nn.Module) -> Made:
+    """A fault after which enough prompts fail: the first that is what the kind says, of a few; else the last of them.
+
+    Raises:
+        Unplantable: there is none.
+    """
+    made = None
+    try:
+        for made in islice(_faults(kind, entry, healthy, earlier), CHOSEN_FROM):
+            if kind.is_one(made.planted.sites, truth.minimal(made.repaired)):
+                break
+    except Unplantable:
+        if made is None:
+            raise
+    if made is None:
+        raise Unplantable(f"{kind.name} in {entry.network}: {SAMPLES} prompts failed after none of {TRIES} faults")
+    return made
+
+
+def _faults(kind: Kind, entry: Entry, healthy: nn.Module, earlier: nn.Module) -> Iterator[Made]:
     network = NETWORKS[entry.network]
     random = np.random.default_rng([entry.seed, zlib.crc32(kind.name.encode())])
     for number in range(TRIES):
@@ -113,17 +135,12 @@ def plant(kind: Kind, entry: Entry, healthy: nn.Module, earlier: nn.Module) -> M
             assert kind.install is not None, f"{kind.name} has software damage and no `install`"
             kind.install(module, **planted.software)
         failing, share = find_failing(kind, planted.prompts or network.prompts, module, healthy, random)
-        if len(failing) < SAMPLES:
-            continue
-        repaired = truth.repairs(module, healthy, failing, kind.failure or network.failure, planted.sites)
-        if kind.is_one(planted.sites, truth.minimal(repaired)):
+        if len(failing) == SAMPLES:
             others = (planted.benign or network.prompts)(random, BENIGN)
             before = planted.before or (lambda prompt: prompt)
             benign = [*map(before, failing), *others] if entry.same_requests else others
-            return Made(planted, module, changed, failing, benign, repaired, number + 1, share)
-    raise Unplantable(
-        f"{kind.name} in {entry.network}: after none of {TRIES} faults {SAMPLES} prompts failed as the kind says"
-    )
+            repaired = truth.repairs(module, healthy, failing, kind.failure or network.failure, planted.sites)
+            yield Made(planted, module, changed, failing, benign, repaired, number + 1, share)
 
 
 def find_failing(
