@@ -293,6 +293,8 @@ def test_demo(run, tmp_path):
     assert done.exit_code == 0, done.output
     assert "$ model-forensics analyze" in done.stdout
     assert "Cause: L2.mlp" in done.stdout
+    assert "Planted: output channels of L2.mlp" in done.stdout
+    assert "That is the cause that was named." in done.stdout
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {"results.json", "results.html", "ledger.sqlite"}
 
 

@@ -23,7 +23,8 @@ from model_forensics.cli.progress import Reporter
 @options.force
 @options.common
 def command(output: Path, force: bool, output_format: str, quiet: bool) -> None:
-    """Analyze the incident that ships with the package: a small transformer with one damaged component.
+    """Analyze the incident that ships with the package, one of those in docs/zoo.md: a small transformer, one component of
+    which is damaged.
 
     Everything that it writes goes to the output directory. The results of an earlier demo are replaced; anything else
     in their place is not, without --force.
@@ -32,7 +33,7 @@ def command(output: Path, force: bool, output_format: str, quiet: bool) -> None:
     Example:
       model-forensics demo
     """
-    from model_forensics.demo import data_directory  # noqa: PLC0415  (keeps --help fast)
+    from model_forensics.demo import Truth, data_directory  # noqa: PLC0415  (keeps --help fast)
     from model_forensics.pipeline import RCAPipeline  # noqa: PLC0415
 
     config = options.configuration({"output_dir": output})  # also its row of the ledger: it is no incident of anyone's
@@ -51,6 +52,10 @@ def command(output: Path, force: bool, output_format: str, quiet: bool) -> None:
                 overwrite=force or _is_of_a_demo(results, data / "incident"),
             )
         show(result, None, output_format)
+        if output_format == "table":
+            truth = Truth.read(data)
+            named = "That is the cause that was named." if truth.is_named_by(result.fix_set) else "It was not named."
+            click.echo(f"\nPlanted: {truth.how}. {named}")
 
 
 def _is_of_a_demo(results: Path, incident: Path) -> bool:

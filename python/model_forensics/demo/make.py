@@ -8,10 +8,11 @@ are the baseline.
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -86,6 +87,13 @@ def make_incident(
     return incident_path, benign_path
 
 
+def planted() -> dict[str, Any]:
+    """What `truth.json` says."""
+    site = f"L{DAMAGED_LAYER}.{DAMAGED_COMPONENT}"
+    how = f"output channels of {site} shifted by one, scale {SCALE_ERROR:g} times what it was"
+    return {"how": how, "damaged": [site], "minimal_fix_sets": [[site]]}
+
+
 def main(directory: Path) -> None:
     """Trains the model, plants the damage and records, into an empty or absent directory."""
     from model_forensics.demo.train import accuracy, train  # noqa: PLC0415  (needs the hf extra)
@@ -95,6 +103,7 @@ def main(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     reference.save_pretrained(directory / "reference")
     make_incident(reference, directory, layer=DAMAGED_LAYER, component=DAMAGED_COMPONENT)
+    (directory / "truth.json").write_text(json.dumps(planted(), indent=1) + "\n")
 
 
 if __name__ == "__main__":
