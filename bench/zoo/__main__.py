@@ -1,4 +1,4 @@
-"""`python -m bench.zoo make|run|score|fit|gallery`; see docs/zoo.md."""
+"""`python -m bench.zoo make|run|score|fit|gallery|floor`; see docs/zoo.md."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fnmatch
 import multiprocessing
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -21,7 +22,7 @@ WORK: dict[str, Callable[[Path, Entry], str]] = {"make": work.make, "run": work.
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.zoo", description=__doc__)
-    parser.add_argument("what", choices=("make", "run", "score", "fit", "gallery"))
+    parser.add_argument("what", choices=("make", "run", "score", "fit", "gallery", "floor"))
     parser.add_argument("--root", type=Path, default=ROOT, help="where the incidents are (default: zoo)")
     parser.add_argument("--only", default="*", help="incidents whose name fits this pattern, such as 'flipped_bits-*'")
     parser.add_argument("--split", choices=("development", "test"), help="incidents of this split alone")
@@ -52,7 +53,27 @@ def main(arguments: Sequence[str]) -> int:
 
         print("\n".join(write(given.root)))
         return 0
+    if given.what == "floor":
+        return floor(given.processes)
     return in_processes(given.what, given.root, chosen, given.processes)
+
+
+def floor(processes: int) -> int:
+    """1 where the subset's accuracy is below its floor, or something failed; its score is printed."""
+    from bench.zoo.floor import complaints, subset  # noqa: PLC0415
+    from bench.zoo.judged import judge  # noqa: PLC0415
+    from bench.zoo.score import score  # noqa: PLC0415
+
+    chosen = subset()
+    with tempfile.TemporaryDirectory(prefix="zoo-") as directory:
+        root = Path(directory)
+        for step in ("make", "run"):
+            if in_processes(step, root, chosen, processes):
+                return 1
+        score(root, chosen)
+        said = list(complaints([judge(root, one) for one in chosen]))
+    print("\n".join(["", *said]) if said else "\nnot below the floor")
+    return 1 if said else 0
 
 
 def in_processes(what: str, root: Path, chosen: Sequence[Entry], processes: int) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from bench.zoo import table
+from bench.zoo.floor import complaints, subset
 from bench.zoo.gallery import picture
 from bench.zoo.judged import Judged
 from bench.zoo.score import filled, summarise
@@ -62,6 +63,21 @@ def test_a_page_gets_the_tables_that_it_has_room_for(document):
     assert written.startswith("a\n<!-- bench: zoo bars -->\n| measure |")
     assert written.endswith("|\n<!-- bench: end -->\nb\n")
     assert filled("nothing", document) == "nothing"
+
+
+def test_a_part_of_the_zoo_fails_where_it_is_below_its_floor_with_its_whole_interval():
+    good = [judged(number, named=True) for number in range(20)]
+    healthy = [replace(one, onset=None, named=None, fix_found=None, alarm=False) for one in good]
+    assert not list(complaints([*good, *healthy]))
+    some_wrong = [judged(number, named=number < 13) for number in range(20)]
+    assert not list(complaints([*some_wrong, *healthy])), "13 of 20 may be chance: up to 0.85"
+    most_wrong = [judged(number, named=number < 11) for number in range(20)]
+    assert list(complaints([*most_wrong, *healthy])) == ["cause named: 11 of 20 (0.32 to 0.77), below 0.8"]
+    alarmed = [replace(one, alarm=number < 5) for number, one in enumerate(healthy)]
+    assert list(complaints([*good, *alarmed])) == ["false alarms: 5 of 20 (0.09 to 0.49), above 0.05"]
+    assert list(complaints(good)) == ["false alarms: nothing was measured"]
+    assert {one.split for one in subset()} == {"development"}
+    assert len(subset()) >= 20
 
 
 def test_kinds_and_rivals_are_told(document):

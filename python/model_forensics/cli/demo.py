@@ -23,8 +23,8 @@ from model_forensics.cli.progress import Reporter
 @options.force
 @options.common
 def command(output: Path, force: bool, output_format: str, quiet: bool) -> None:
-    """Analyze the incident that ships with the package, one of those in docs/zoo.md: a small transformer, one component of
-    which is damaged.
+    """Analyze the incident that ships with the package, one of those in docs/zoo.md: a small transformer of which one
+    component was damaged.
 
     Everything that it writes goes to the output directory. The results of an earlier demo are replaced; anything else
     in their place is not, without --force.
