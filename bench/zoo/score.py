@@ -6,16 +6,17 @@ Intervals are Clopper-Pearson's, 95 %, over incidents: each has a network, a fau
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
+from bench import machine
 from bench.table import MARKER, fill
 from bench.zoo.calibration import Calibration, calibration
 from bench.zoo.judged import Judged, judge
@@ -132,7 +133,9 @@ def score(root: Path, chosen: Sequence[Entry], pages: Sequence[Path] = ()) -> in
         parts.setdefault(f"kind: {one.kind}", []).append(one)
     summaries = {name: summarise(part) for name, part in parts.items()}
     document: dict[str, Any] = {
-        "machine": {"processor": platform.machine(), "python": platform.python_version()},
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": machine.commit(),
+        "machine": machine.describe(),
         "not_run": len(chosen) - len(there),
         "summaries": {name: asdict(one) for name, one in summaries.items()},
         "incidents": [asdict(one) for one in judged],

@@ -166,6 +166,17 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def scored_on(document: Mapping[str, Any]) -> str:
+    """Day, commit and machine, below the table."""
+    commit, described = document["commit"], document["machine"]
+    at = "an unknown commit" if commit["id"] is None else f"commit {commit['id'][:12]}"
+    changed = " with uncommitted changes" if commit["dirty"] else ""
+    return (
+        f"{document['date']}, {at}{changed}; {described['cpu']}, {described['cores']} cores; "
+        f"torch {described['libraries']['torch']}. {document['not_run']} incidents were not run."
+    )
+
+
 def noise_text(summaries: Mapping[str, Summary]) -> str:
     """How far noise and damage move activations, which the tool's threshold of noise lies between."""
     noise, damage = summaries["all"]["noise"], summaries["all"]["damage"]
@@ -181,7 +192,7 @@ def blocks(document: Mapping[str, Any]) -> dict[str, str]:
     """Name of a marker → the text that belongs there."""
     summaries = document["summaries"]
     return {
-        "zoo bars": bar_table(summaries),
+        "zoo bars": f"{bar_table(summaries)}\n\n{scored_on(document)}",
         "zoo kinds": kind_table(summaries, document["incidents"]),
         "zoo rivals": rival_table(summaries),
         "zoo noise": noise_text(summaries),

@@ -9,14 +9,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.zoo import table
+from bench.zoo import gallery, table
 from bench.zoo.floor import complaints, subset
 from bench.zoo.gallery import picture
 from bench.zoo.judged import Judged
 from bench.zoo.score import filled, summarise
 from model_forensics import RCAPipeline
 from model_forensics.demo import data_directory
-from model_forensics.report import render_html
+from model_forensics.report import read_json_result, render_html
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,12 @@ def document() -> dict:
     incidents = [judged(number, named=number < 18) for number in range(20)]
     summary = asdict(summarise(incidents))
     summaries = {"all": summary, "test": summary, "kind: stale_shard": summary}
-    return json.loads(json.dumps({"summaries": summaries, "incidents": [asdict(one) for one in incidents]}))
+    told = {"summaries": summaries, "incidents": [asdict(one) for one in incidents]}
+    scored = {
+        "date": "2026-11-27", "commit": {"id": "0123456789abcdef", "dirty": True}, "not_run": 3,
+        "machine": {"cpu": "Some CPU", "cores": 2, "libraries": {"torch": "2.13.0"}},
+    }  # fmt: skip
+    return json.loads(json.dumps({**scored, **told}))
 
 
 def test_bars_are_told_with_their_intervals_and_marks(document):
@@ -46,6 +51,10 @@ def test_bars_are_told_with_their_intervals_and_marks(document):
     assert "| cause named, without | – | ≥ 65 % | ≥ 85 % |" in bars
     assert "| `confidence`: AUROC, right against wrong | 1.000 ✓ | ≥ 0.80 | ≥ 0.90 |" in bars
     assert "| time an incident, median | 4.0 s ✓ | ≤ 15 s | ≤ 5 s |" in bars
+    assert bars.endswith(
+        "2026-11-27, commit 0123456789ab with uncommitted changes; Some CPU, 2 cores; torch 2.13.0. "
+        "3 incidents were not run."
+    )
     document["summaries"]["test"]["seconds"] = 20.0
     assert "| 20.0 s ✗ |" in table.blocks(document)["zoo bars"]
 
@@ -61,7 +70,7 @@ def test_a_page_gets_the_tables_that_it_has_room_for(document):
     page = "a\n<!-- bench: zoo bars -->\nold\n<!-- bench: end -->\nb\n"
     written = filled(page, document)
     assert written.startswith("a\n<!-- bench: zoo bars -->\n| measure |")
-    assert written.endswith("|\n<!-- bench: end -->\nb\n")
+    assert written.endswith("not run.\n<!-- bench: end -->\nb\n")
     assert filled("nothing", document) == "nothing"
 
 
@@ -114,3 +123,14 @@ def test_a_report_s_heat_map_is_a_picture_of_its_own(tmp_path):
     )
     with pytest.raises(ValueError, match="no heat map"):
         picture(render_html(bare))
+
+
+def test_the_gallery_says_and_shows_what_its_results_are():
+    page = ROOT / gallery.PAGE
+    names = gallery.incidents(page.read_text())
+    assert len(names) == 6
+    assert page.read_text() == gallery.filled(page), "python -m bench.zoo gallery"
+    for name in names:
+        result = read_json_result(gallery.beside(page) / f"{name}.json")
+        assert (gallery.beside(page) / f"{name}.svg").read_text() == picture(render_html(result))
+        assert "/tmp" not in (gallery.beside(page) / f"{name}.json").read_text()
