@@ -87,6 +87,16 @@ BARS = (
 )
 
 
+BESIDE = {
+    "cause named, without": (
+        "of the smallest alone, with a reference model",
+        "of the smallest alone, without",
+    ),
+    "onset names the damaged layer": ("onset: site", "strongest: site", "strongest: site among the first three"),
+}
+"""Measures without a bound that are told below one with it."""
+
+
 def bar_table(summaries: Mapping[str, Summary]) -> str:
     """The bars, for each split that was run."""
     splits = [name for name in ("development", "test") if name in summaries]
@@ -94,6 +104,10 @@ def bar_table(summaries: Mapping[str, Summary]) -> str:
     for bar in BARS:
         cells = [f"{bar.shown(summaries[split])} {_mark(bar, summaries[split])}".strip() for split in splits]
         rows.append([bar.name, *cells, _bound(bar, bar.at_least), _bound(bar, bar.goal)])
+        for measure in BESIDE.get(bar.name, ()):
+            rows.append(
+                [f"– {measure}", *(share_text(summaries[split]["shares"][measure]) for split in splits), "", ""]
+            )
     return _table(["measure", *splits, "at least", "goal"], rows)
 
 

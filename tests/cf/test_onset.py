@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from model_forensics.cf.maximum import MaximumNull
-from model_forensics.cf.onset import FAMILY_WISE_ERROR, GIVEN_SHARE, SHIFT_SHARE, OnsetNulls, find_onset
+from model_forensics.cf.onset import (
+    FAMILY_WISE_ERROR,
+    GIVEN_SHARE,
+    LEVEL_BESIDE_SURE,
+    SHIFT_SHARE,
+    SURE,
+    OnsetNulls,
+    find_onset,
+)
 
 NAMES = ["embed", "L0.attn", "L0.mlp", "L0.resid"]
 CLEAN = np.full(4, 0.5)
@@ -25,11 +33,24 @@ def nulls() -> OnsetNulls:
 
 
 def test_the_first_site_that_departs_is_the_onset_however_far_later_ones_depart() -> None:
-    onset, reason = find_onset(NAMES, with_p(L0_attn=0.04, L0_mlp=1e-9), [False] * 4, FLOOR)
+    onset, reason = find_onset(NAMES, with_p(L0_attn=0.01, L0_mlp=1e-9), [False] * 4, FLOOR)
     assert (onset.site if onset else None, reason) == ("L0.attn", None)
     assert onset is not None
-    assert onset.p_value == 0.04
-    assert onset.sigma == pytest.approx(1.7507, abs=1e-4)
+    assert onset.p_value == 0.01
+    assert onset.sigma == pytest.approx(2.3263, abs=1e-4)
+
+
+def test_a_weak_departure_before_a_sure_one_is_not_the_onset() -> None:
+    weak, sure = LEVEL_BESIDE_SURE + 1e-6, SURE
+    beside, _ = find_onset(NAMES, with_p(L0_attn=weak, L0_mlp=sure), [False] * 4, FLOOR)
+    assert beside is not None
+    assert beside.site == "L0.mlp"
+    alone, _ = find_onset(NAMES, with_p(L0_attn=weak, L0_mlp=sure + 1e-6), [False] * 4, FLOOR)
+    assert alone is not None
+    assert alone.site == "L0.attn"
+    broken, _ = find_onset(NAMES, with_p(L0_attn=weak), [False, False, True, False], FLOOR)
+    assert broken is not None
+    assert broken.site == "L0.mlp"
 
 
 def test_none_where_no_site_departs() -> None:
