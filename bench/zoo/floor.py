@@ -14,17 +14,18 @@ from bench.zoo.plan import Entry, entries
 from bench.zoo.score import shares
 
 NETWORKS = ("digits", "lookup")
-SLOW_TO_PLANT = "several"
 FLOORS = {"sufficient fix found": 0.9, "cause named": 0.8, "onset: layer": 0.7}
 CEILINGS = {"false alarms": 0.05}
 
 
 def subset() -> list[Entry]:
-    families = {kind.name: kind.family for kind in all_kinds().values()}
+    """Of the development split, in these networks, with donors; without kinds that are slow to plant."""
+    quick = {name for name, kind in all_kinds().items() if kind.family != "several" and name != "backdoor"}
     return [
         one
         for one in entries()
-        if one.split == "development" and one.network in NETWORKS and families[one.kind] != SLOW_TO_PLANT
+        if one.split == "development" and one.network in NETWORKS and one.kind in quick
+        if one.reference or one.same_requests
     ]
 
 
