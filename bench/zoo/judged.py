@@ -84,7 +84,7 @@ def judge(root: Path, entry: Entry) -> Judged:
         name=entry.name,
         kind=entry.kind,
         family=truth["family"],
-        network=entry.network,
+        network=truth["network"],
         split=entry.split,
         reference=truth["reference"],
         verdict=None if result is None else result["verdict"],

@@ -12,7 +12,7 @@ import copy
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ def train(root: Path, name: str, seed: int) -> Path:
     place = network_directory(root, name, seed)
     if not place.exists():
         trained = NETWORKS[name].train(seed)
+        if place.exists():  # another process was faster
+            return place
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_directory(place) as staged:
             NETWORKS[name].save(trained.module, staged)
@@ -65,13 +67,28 @@ def train(root: Path, name: str, seed: int) -> Path:
 def make(root: Path, entry: Entry) -> Path:
     """The incident's directory, made where it is not there yet.
 
+    Where a network notices no fault of the kind, as a training may have it, the kind's next one takes its place.
+
     Raises:
-        Unplantable: no fault of the kind makes enough prompts fail.
+        Unplantable: no fault of the kind makes enough prompts fail, in any of its networks.
     """
     place = root / "incidents" / entry.name
     if place.exists():
         return place
-    kind, network = all_kinds()[entry.kind], NETWORKS[entry.network]
+    kind, said = all_kinds()[entry.kind], []
+    first = kind.networks.index(entry.network)
+    for name in (*kind.networks[first:], *kind.networks[:first]):
+        try:
+            _make(root, place, kind, replace(entry, network=name))
+        except Unplantable as problem:
+            said.append(str(problem))
+        else:
+            return place
+    raise Unplantable("; ".join(said))
+
+
+def _make(root: Path, place: Path, kind: Kind, entry: Entry) -> None:
+    network = NETWORKS[entry.network]
     stored = train(root, entry.network, entry.training)
     healthy, earlier = network.load(stored), network.load(stored / "earlier")
     made = plant(kind, entry, healthy, earlier)
@@ -81,7 +98,6 @@ def make(root: Path, entry: Entry) -> Path:
         record(Model.wrap(made.module), staged / "incident", made.failing, kind.failure or network.failure)
         record(Model.wrap(healthy), staged / "benign", made.benign, None)
         (staged / "truth.json").write_text(json.dumps(described(entry, kind, made), indent=1) + "\n")
-    return place
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ transformers = pytest.importorskip("transformers")
 from bench.zoo import loading, make, truth  # noqa: E402
 from bench.zoo.calibration import calibration  # noqa: E402
 from bench.zoo.judged import judge  # noqa: E402
-from bench.zoo.kind import Case, Kind, Planted  # noqa: E402
+from bench.zoo.kind import Case, Kind, Planted, Unplantable  # noqa: E402
 from bench.zoo.kinds import all_kinds  # noqa: E402
 from bench.zoo.networks import NETWORKS, language  # noqa: E402
 from bench.zoo.parts import COMPONENTS, layers_of, part  # noqa: E402
@@ -172,6 +172,26 @@ def test_a_kind_plants_the_same_fault_twice_and_says_where(kind):
     assert set(first.sites) <= known
 
 
+def test_where_a_network_notices_no_fault_the_kind_s_next_one_takes_its_place(tmp_path, monkeypatch):
+    asked = []
+
+    def noticed_in_digits(root, place, kind, entry):
+        asked.append(entry.network)
+        if entry.network != "digits":
+            raise Unplantable(f"not in {entry.network}")
+
+    monkeypatch.setattr(make, "_make", noticed_in_digits)
+    entry = next(one for one in entries() if one.kind == "transposed" and one.network == "llama")
+    assert make.make(tmp_path, entry) == tmp_path / "incidents" / entry.name
+    order = all_kinds()["transposed"].networks
+    start = order.index("llama")
+    expected = [*order[start:], *order[:start]]
+    assert asked == expected[: expected.index("digits") + 1]
+    entry = next(one for one in entries() if one.kind == "mask_off_by_one")
+    with pytest.raises(Unplantable, match="not in .*; not in "):
+        make.make(tmp_path, entry)
+
+
 @pytest.fixture
 def written(tmp_path):
     """Writes what `make` and `run` write of one incident, and judges it."""
@@ -181,7 +201,7 @@ def written(tmp_path):
         place = tmp_path / "incidents" / entry.name
         place.mkdir(parents=True, exist_ok=True)
         told = {
-            "family": "weights", "reference": False, "damaged": damaged, "minimal_fix_sets": minimal,
+            "family": "weights", "network": "gpt2", "reference": False, "damaged": damaged, "minimal_fix_sets": minimal,
             "restoring_sets": restoring, "diffuse": diffuse,
         }  # fmt: skip
         (place / "truth.json").write_text(json.dumps(told))
