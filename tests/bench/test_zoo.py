@@ -188,7 +188,7 @@ def test_where_a_network_notices_no_fault_the_kind_s_next_one_takes_its_place(tm
     expected = [*order[start:], *order[:start]]
     assert asked == expected[: expected.index("digits") + 1]
     entry = next(one for one in entries() if one.kind == "mask_off_by_one")
-    with pytest.raises(Unplantable, match="not in .*; not in "):
+    with pytest.raises(Unplantable, match=r"not in .*; not in "):
         make.make(tmp_path, entry)
 
 
