@@ -58,6 +58,7 @@ class Judged:
     confidence: float | None
     evidence: float | None
     change: float | None
+    commit: str | None
     seconds: float
     cpu_seconds: float
     forwards: int | None
@@ -104,6 +105,7 @@ def judge(root: Path, entry: Entry) -> Judged:
         confidence=None if result is None else result["confidence"],
         evidence=necessity_evidence(fix["necessity"], fix["groups"]) if fix is not None and caused else None,
         change=None if result is None else result["evidence"]["largest_change"],
+        commit=spent["commit"],
         seconds=spent["seconds"],
         cpu_seconds=spent["cpu_seconds"],
         forwards=None if result is None or result["evidence"]["search"] is None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -22,13 +22,14 @@ import torch
 from torch import nn
 
 from bench.zoo import loading, truth
-from bench.zoo.kind import Case, Kind, Planted, Unplantable
+from bench.zoo.kind import Case, Draw, Kind, Planted, Unplantable
 from bench.zoo.kinds import all_kinds
 from bench.zoo.network import Prompt
 from bench.zoo.networks import NETWORKS
 from bench.zoo.plan import Entry
 from bench.zoo.training import last_logits
 from model_forensics import Failure, Recorder
+from model_forensics.errors import UsageError
 from model_forensics.files import atomic_directory
 from model_forensics.models import Model
 
@@ -55,12 +56,14 @@ def train(root: Path, name: str, seed: int) -> Path:
     place = network_directory(root, name, seed)
     if not place.exists():
         trained = NETWORKS[name].train(seed)
-        if place.exists():  # another process was faster
-            return place
         place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_directory(place) as staged:
-            NETWORKS[name].save(trained.module, staged)
-            NETWORKS[name].save(trained.earlier, staged / "earlier")
+        try:
+            with atomic_directory(place) as staged:
+                NETWORKS[name].save(trained.module, staged)
+                NETWORKS[name].save(trained.earlier, staged / "earlier")
+        except UsageError:
+            if not place.exists():  # another process was not faster
+                raise
     return place
 
 
@@ -152,28 +155,37 @@ def _faults(kind: Kind, entry: Entry, healthy: nn.Module, earlier: nn.Module) ->
             kind.install(module, **planted.software)
         failing, share = find_failing(kind, planted.prompts or network.prompts, module, healthy, random)
         if len(failing) == SAMPLES:
-            others = (planted.benign or network.prompts)(random, BENIGN)
+            others = _others(planted.benign or network.prompts, random, {prompt.text for prompt in failing})
             before = planted.before or (lambda prompt: prompt)
             benign = [*map(before, failing), *others] if entry.same_requests else others
             repaired = truth.repairs(module, healthy, failing, kind.failure or network.failure, planted.sites)
             yield Made(planted, module, changed, failing, benign, repaired, number + 1, share)
 
 
+def _others(draw: Draw, random: np.random.Generator, failing: set[str]) -> list[Prompt]:
+    """Healthy prompts of texts that do not fail."""
+    others = [prompt for prompt in draw(random, 4 * BENIGN) if prompt.text not in failing][:BENIGN]
+    if len(others) < BENIGN:
+        raise Unplantable(f"only {len(others)} of {4 * BENIGN} other prompts do not fail")
+    return others
+
+
 def find_failing(
     kind: Kind,
-    draw: Callable[[np.random.Generator, int], list[Prompt]],
+    draw: Draw,
     module: nn.Module,
     healthy: nn.Module,
     random: np.random.Generator,
 ) -> tuple[list[Prompt], float]:
     """Up to `SAMPLES` prompts of different texts that become part of the incident, and the share that does."""
     found: dict[str, Prompt] = {}
+    asked = 0
     for asked, prompt in enumerate(draw(random, DRAWN), start=1):
         if prompt.text not in found and kind.fails(prompt, answer(module, prompt), answer(healthy, prompt)):
             found[prompt.text] = prompt
         if len(found) == SAMPLES or (asked == FIRST and len(found) < SOME):
             break
-    return list(found.values()), len(found) / asked
+    return list(found.values()), len(found) / max(asked, 1)
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@
     zoo/results/flipped_bits-003.json       what the tool reported
     zoo/results/flipped_bits-003.run.json   time, and the rankings of the others
 
-A result that is there is left as it is, so `run` goes on where it was; what changed since is run after `--root` or the
-result was removed.
+A result that is there is left as it is, so `run` goes on where it was; a removed one is made again. Each names the
+commit that made it, and `score` tells all of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import machine
 from bench.zoo.comparators import rankings
 from bench.zoo.plan import Entry
 from model_forensics import RCAPipeline
@@ -29,7 +30,7 @@ def run(root: Path, entry: Entry) -> str:
     """Runs an incident that `make` made, and says so in a line."""
     place, result = root / "incidents" / entry.name, root / "results" / f"{entry.name}.json"
     beside = result.with_suffix(".run.json")
-    if beside.exists():
+    if beside.exists() and (result.exists() or json.loads(beside.read_text())["refused"]):
         return f"{entry.name}: there"
     if not place.exists():
         return f"FAILED {entry.name}: not made"
@@ -47,8 +48,11 @@ def run(root: Path, entry: Entry) -> str:
         )
     except ModelForensicsError as problem:
         verdict, refused = None, str(problem)
+    except Exception as problem:  # noqa: BLE001  (to an operator a crash is no answer, and so it is to the score)
+        verdict, refused = None, f"crashed: {problem!r}"
     else:
         verdict, refused = found.verdict, None
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu, "refused": refused}
-    atomic_write(beside, json.dumps({**spent, "rankings": rankings(place)}, indent=1) + "\n")
+    told = {**spent, "commit": machine.commit()["id"], "rankings": rankings(place)}
+    atomic_write(beside, json.dumps(told, indent=1) + "\n")
     return f"{entry.name}: {refused or verdict} in {spent['seconds']:.1f} s"

@@ -135,7 +135,7 @@ def score(root: Path, chosen: Sequence[Entry], pages: Sequence[Path] = ()) -> in
     summaries = {name: summarise(part) for name, part in parts.items()}
     document: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": machine.commit(),
+        "commits": sorted({one.commit or "unknown" for one in judged}),
         "machine": machine.describe(),
         "not_run": len(chosen) - len(there),
         "summaries": {name: asdict(one) for name, one in summaries.items()},

@@ -181,12 +181,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def scored_on(document: Mapping[str, Any]) -> str:
-    """Day, commit and machine, below the table."""
-    commit, described = document["commit"], document["machine"]
-    at = "an unknown commit" if commit["id"] is None else f"commit {commit['id'][:12]}"
-    changed = " with uncommitted changes" if commit["dirty"] else ""
+    """Day, commits that ran, and machine, below the table."""
+    described = document["machine"]
+    ran = ", ".join(commit[:12] for commit in document["commits"])
     return (
-        f"{document['date']}, {at}{changed}; {described['cpu']}, {described['cores']} cores; "
+        f"{document['date']}, commit {ran}; {described['cpu']}, {described['cores']} cores; "
         f"torch {described['libraries']['torch']}. {document['not_run']} incidents were not run."
     )
 

@@ -18,7 +18,7 @@ from model_forensics.models import Model, Tap, hooks
 SUFFICIENT = 0.8
 """Share of the failing prompts that a set must repair, as `early_stop_threshold` has it by default."""
 RESTORED = 0.1
-"""Of the distance between the healthy and the damaged output, and of the failure's score, what a repair may leave."""
+"""Of the distance between the healthy and the damaged output, what a repair may leave."""
 MOST_SITES, SMALL = 6, 2
 """A larger fault is diffuse. All its sets would be too many: those up to `SMALL` are run, and all together."""
 
@@ -48,7 +48,7 @@ class Repaired:
 
     @property
     def restores(self) -> bool:
-        return self.sufficient and self.recovery >= 1 - RESTORED and self.residual <= RESTORED
+        return self.sufficient and self.residual <= RESTORED
 
 
 def repairs(

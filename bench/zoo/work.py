@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from pathlib import Path
 
 from bench.zoo.plan import Entry
@@ -25,10 +26,15 @@ def make(root: Path, entry: Entry) -> str:
         make(root, entry)
     except Unplantable as problem:
         return f"{FAILED} {entry.name}: {problem}"
+    except Exception:  # noqa: BLE001  (the others are made all the same, and the run fails for this one)
+        return f"{FAILED} {entry.name}: {traceback.format_exc()}"
     return f"{entry.name}: made in {time.perf_counter() - began:.1f} s"
 
 
 def run(root: Path, entry: Entry) -> str:
     from bench.zoo.run import run  # noqa: PLC0415
 
-    return run(root, entry)
+    try:
+        return run(root, entry)
+    except Exception:  # noqa: BLE001  (as above)
+        return f"{FAILED} {entry.name}: {traceback.format_exc()}"

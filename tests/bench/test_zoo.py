@@ -18,17 +18,17 @@ from bench.zoo.judged import judge  # noqa: E402
 from bench.zoo.kind import Case, Kind, Planted, Unplantable  # noqa: E402
 from bench.zoo.kinds import all_kinds  # noqa: E402
 from bench.zoo.networks import NETWORKS, language  # noqa: E402
+from bench.zoo.networks.digits import vision_transformer  # noqa: E402
 from bench.zoo.parts import COMPONENTS, layers_of, part  # noqa: E402
 from bench.zoo.plan import entries  # noqa: E402
 from bench.zoo.score import Share  # noqa: E402
+from model_forensics.demo.train import new_model  # noqa: E402
 from model_forensics.failure import Failure  # noqa: E402
 from model_forensics.models import Model  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["gpt2", "llama", "digits"])
 def untrained(request) -> nn.Module:
-    from bench.zoo.networks.digits import vision_transformer
-
     torch.manual_seed(0)
     build = {"gpt2": language.gpt2, "llama": language.llama, "digits": vision_transformer}[request.param]
     return build().eval()
@@ -73,8 +73,6 @@ def test_the_smallest_sets_are_found_by_running_them():
     ]
     assert truth.minimal(found) == [("b",), ("a", "c")]
     assert truth.restoring(found) == [("a", "b")], "c alone restores what is no repair"
-    found[3] = truth.Repaired(("a", "b"), 10, 10, 0.05, 0.8)
-    assert truth.restoring(found) == [("a", "b", "c")], "the score counts too"
 
 
 def test_a_damaged_component_repairs_and_an_untouched_one_does_not():
@@ -155,8 +153,11 @@ def test_what_is_random_comes_from_the_seed():
 )
 def test_a_kind_plants_the_same_fault_twice_and_says_where(kind):
     torch.manual_seed(0)
-    name = next(one for one in kind.networks if one in ("gpt2", "llama"))
-    healthy, earlier = (getattr(language, name)().eval() for _ in range(2))
+    build = {"gpt2": language.gpt2, "llama": language.llama, "lookup": new_model, "digits": vision_transformer}
+    name = next((one for one in kind.networks if one in build), None)
+    if name is None:
+        pytest.skip("its networks are not made without training")
+    healthy, earlier = (build[name]().eval() for _ in range(2))
     planted = []
     for _ in range(2):
         module = copy.deepcopy(healthy)
@@ -223,7 +224,13 @@ def written(tmp_path):
         results = tmp_path / "results"
         results.mkdir(exist_ok=True)
         (results / f"{entry.name}.json").write_text(json.dumps(result))
-        spent = {"seconds": 2.0, "cpu_seconds": 1.0, "refused": None, "rankings": {"zlib": ["L1.mlp"], "weights": None}}
+        spent = {
+            "seconds": 2.0,
+            "cpu_seconds": 1.0,
+            "refused": None,
+            "commit": None,
+            "rankings": {"zlib": ["L1.mlp"], "weights": None},
+        }
         (results / f"{entry.name}.run.json").write_text(json.dumps(spent))
         return judge(tmp_path, entry)
 

@@ -26,7 +26,8 @@ def judged(number: int, *, named: bool, split: str = "test") -> Judged:
         name=f"kind-{number}", kind="stale_shard", family="weights", network="gpt2", split=split, reference=True,
         verdict="cause_found", refused=None, reported=("L0.attn",), fix_exists=True, fix_found=True, named=named,
         named_smallest=named, layer_named=named, onset=(True, True), onset_top=True, strongest=(False, True),
-        strongest_top=True, changed=0.0, alarm=None, confidence=0.9 if named else 0.2, evidence=2.0, change=1.0,
+        strongest_top=True, changed=0.0, alarm=None, commit="0123456789abcdef",
+        confidence=0.9 if named else 0.2, evidence=2.0, change=1.0,
         seconds=4.0, cpu_seconds=3.0,
         forwards=100, rivals={"zlib": False, "weights": True},
     )  # fmt: skip
@@ -39,7 +40,7 @@ def document() -> dict:
     summaries = {"all": summary, "test": summary, "kind: stale_shard": summary}
     told = {"summaries": summaries, "incidents": [asdict(one) for one in incidents]}
     scored = {
-        "date": "2026-11-27", "commit": {"id": "0123456789abcdef", "dirty": True}, "not_run": 3,
+        "date": "2026-11-27", "commits": ["0123456789abcdef"], "not_run": 3,
         "machine": {"cpu": "Some CPU", "cores": 2, "libraries": {"torch": "2.13.0"}},
     }  # fmt: skip
     return json.loads(json.dumps({**scored, **told}))
@@ -51,10 +52,7 @@ def test_bars_are_told_with_their_intervals_and_marks(document):
     assert "| cause named, without | – | ≥ 65 % | ≥ 85 % |" in bars
     assert "| `confidence`: AUROC, right against wrong | 1.000 ✓ | ≥ 0.80 | ≥ 0.90 |" in bars
     assert "| time an incident, median | 4.0 s ✓ | ≤ 15 s | ≤ 5 s |" in bars
-    assert bars.endswith(
-        "2026-11-27, commit 0123456789ab with uncommitted changes; Some CPU, 2 cores; torch 2.13.0. "
-        "3 incidents were not run."
-    )
+    assert bars.endswith("2026-11-27, commit 0123456789ab; Some CPU, 2 cores; torch 2.13.0. 3 incidents were not run.")
     document["summaries"]["test"]["seconds"] = 20.0
     assert "| 20.0 s ✗ |" in table.blocks(document)["zoo bars"]
 

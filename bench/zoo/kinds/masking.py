@@ -12,7 +12,7 @@ from functools import partial
 from bench.zoo import truth
 from bench.zoo.batches import fine_tune, rights
 from bench.zoo.faults import Fault, failing_share, right_prompts, some_fault, strength_for, two_parts
-from bench.zoo.kind import Case, Kind, Planted, Unplantable
+from bench.zoo.kind import Case, Kind, Planted, Sets, Unplantable
 from bench.zoo.network import Prompt
 from bench.zoo.networks.sentences import Sentences
 from bench.zoo.parts import Part, copy_weights
@@ -55,4 +55,8 @@ def hides(case: Case, asked: Sequence[Prompt], fault: Fault, second: Part) -> bo
     return truth.minimal(found) == [(second.site,)]
 
 
-KIND = Kind("masking", "several", ("gpt2", "llama", "minilm", "digits"), plant)
+def one_alone(_sites: tuple[str, ...], minimal: Sets) -> bool:
+    return [len(one) for one in minimal] == [1]
+
+
+KIND = Kind("masking", "several", ("gpt2", "llama", "minilm", "digits"), plant, is_one=one_alone)

@@ -25,7 +25,7 @@ from model_forensics.cca.executor import SetOutcome, judge
 from model_forensics.cca.jobs import Edits, Job, Logits, Replacement
 from model_forensics.cca.pool import Sources
 from model_forensics.cca.replay import Case
-from model_forensics.cca.restoration import output_restored
+from model_forensics.cca.restoration import distribution_restored
 from model_forensics.models import Tap
 from model_forensics.types import CopyCheck, Recording
 
@@ -54,6 +54,18 @@ class HealthyRun:
     answer: int
     classes: int
     rows: Callable[[str], torch.Tensor | None]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Runs with what lies before a set repaired.
+
+    Attributes:
+        complete: all of it was, the embedding included.
+    """
+
+    outcome: SetOutcome
+    complete: bool
 
 
 def healthy_runs(patch: PatchDonor, incident: Recording, benign: Sequence[Recording]) -> list[HealthyRun]:
@@ -106,12 +118,6 @@ class Copying:
         patch = self._sources.patch
         return [] if patch is None else healthy_runs(patch, self._runner.calls.recording, self._benign)
 
-    @property
-    def reaches_the_input(self) -> bool:
-        """Whether the donor stands in for the embedding too, so that all that lies before a set can be repaired."""
-        patch = self._sources.patch
-        return patch is not None and any(tap.kind == "embed" and tap.name in patch.rows for tap in self._taps)
-
     def check(self, members: Members, cases: Sequence[Case]) -> CopyCheck | None:
         """None where the set holds no patch, or no healthy run of as many tokens gave another answer.
 
@@ -136,7 +142,10 @@ class Copying:
         upstream = self.upstream(members, cases)
         if upstream is None:
             return check
-        found = {"upstream_flip_rate": upstream.flip_rate, "upstream_restores": output_restored(upstream)}
+        outcome = upstream.outcome
+        # Where some of what lies before is not known, that it does not restore says nothing.
+        restores = distribution_restored(outcome) or (None if not upstream.complete else False)
+        found = {"upstream_flip_rate": outcome.flip_rate, "upstream_restores": restores}
         return check.model_copy(update=found)
 
     def _borrowed(self, members: Members, case: Case, random: np.random.Generator) -> Iterator[tuple[int, Edits]]:
@@ -167,7 +176,7 @@ class Copying:
             edits[tap] = Replacement(rows, own.positions)
         return edits
 
-    def upstream(self, members: Members, cases: Sequence[Case]) -> SetOutcome | None:
+    def upstream(self, members: Members, cases: Sequence[Case]) -> Upstream | None:
         """What all that runs before the set's last member does when it is the donor's, and that member is left.
 
         None where there is nothing before it, or the donor ran on other inputs.
@@ -175,18 +184,17 @@ class Copying:
         patch = self._sources.patch
         last = max(tap.order for tap, _ in members)
         samples = [case.sample for case in cases]
-        before = [
-            (tap, self._sources.intervention(tap.name, "patch"))
-            for tap in self._taps
-            if tap.order < last and patch is not None and patch.serves(tap.name, samples)
-        ]
+        earlier = [tap for tap in self._taps if tap.order < last]
+        served = [tap for tap in earlier if patch is not None and patch.serves(tap.name, samples)]
+        before = [(tap, self._sources.intervention(tap.name, "patch")) for tap in served]
         if patch is None or not patch.description.same_input or not before:
             return None
         edits = [{t: self._sources.replacement(t, one, sample) for t, one in before} for sample in samples]
         outputs = run_all(self._runner, [self._job(case, edit) for case, edit in zip(cases, edits, strict=True)])
         said = self._continued(before, samples)
         judged = tuple(judge(*one) for one in zip(cases, outputs, said, strict=True))
-        return SetOutcome((), judged, tuple(case.failed_score for case in cases))
+        outcome = SetOutcome((), judged, tuple(case.failed_score for case in cases))
+        return Upstream(outcome, len(served) == len(earlier) and any(tap.kind == "embed" for tap in served))
 
     def _continued(self, members: Members, samples: Sequence[int]) -> Sequence[Continuation | None]:
         """What each sample's row generates under these interventions; nothing where the failure is no text."""

@@ -15,7 +15,7 @@ from model_forensics.cca.given import GivenValues
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.prepare import Prepared, prepare
 from model_forensics.cca.recall import Recall, anew
-from model_forensics.cca.restoration import Rescore, output_restored
+from model_forensics.cca.restoration import RECOVERY, Rescore, distribution_restored, output_restored
 from model_forensics.cca.search import Hit
 from model_forensics.cca.shortlist import Shortlisted
 from model_forensics.cca.shuffled import impossible, shuffled
@@ -177,7 +177,9 @@ def _goal(laboratory: Laboratory, fix: FixSet) -> Callable[[SetOutcome], bool]:
     """What parts of this set must do: flip, and restore the donor's output if the set does."""
     if fix.label == "workaround":
         return laboratory.sufficient
-    return lambda outcome: laboratory.sufficient(outcome) and output_restored(outcome)
+    closely = fix.recovery is not None and fix.recovery >= RECOVERY
+    restored = output_restored if closely else distribution_restored
+    return lambda outcome: laboratory.sufficient(outcome) and restored(outcome)
 
 
 def _searched(

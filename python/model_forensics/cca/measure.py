@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from model_forensics.cca.copying import Copying, copies
 from model_forensics.cca.evidence import BenignEffects, flipped, group_interval, necessity
 from model_forensics.cca.executor import Executor, Members, SetOutcome
-from model_forensics.cca.restoration import EXPLAINED, Explained, output_restored
+from model_forensics.cca.restoration import EXPLAINED, Explained, distribution_restored, output_restored
 from model_forensics.models import Tap
 from model_forensics.types import CopyCheck, FixSet, FixSetLabel, Intervention, Minimality
 
@@ -37,33 +37,43 @@ class Laboratory:
     def sufficient(self, outcome: SetOutcome) -> bool:
         return outcome.flip_rate >= self.threshold
 
-    def restores(self, outcome: SetOutcome) -> bool:
+    def restores(self, outcome: SetOutcome, *, margin: bool = False) -> bool:
         """Sufficient, the donor's output restored, and the fault lies in the set and not before it: the anomalies are
-        explained away, or, where other damage leaves some, repairing what lies before the set does not restore."""
-        if not self.can_restore or not self.sufficient(outcome) or not output_restored(outcome):
+        explained away, or, where other damage leaves some, repairing what lies before the set does not restore.
+
+        Args:
+            margin: so closely that the output of other samples should be restored too.
+        """
+        if not self.can_restore or not self.sufficient(outcome) or not distribution_restored(outcome, margin=margin):
             return False
         if any(self.executor.pool[i].intervention.kind == "patch" and not self._same(i) for i in outcome.members):
             return False
-        share = self.share(outcome.members)
-        return share is None or share >= EXPLAINED or self._begins(outcome.members)
+        if output_restored(outcome, margin=margin):
+            share = self.share(outcome.members)
+            if share is None or share >= EXPLAINED:
+                return True
+        return self._begins(outcome.members)
 
     def restores_with_margin(self, outcome: SetOutcome) -> bool:
-        """The same, and so closely that the output of other samples should be restored too."""
-        return output_restored(outcome, margin=True) and self.restores(outcome)
+        return self.restores(outcome, margin=True)
 
     def _begins(self, members: Members) -> bool:
         """Whether repairing all that lies before the set is known not to restore, on the samples that the search saw.
 
-        Unknown, and so False, where no donor stands in for all that lies before it, the embedding included.
+        Unknown, and so False, where no donor stands in for all that lies before it, the embedding included. Healthy
+        values of the same input leave what works as it is, so that a set of them repairs damage; zeros and means do
+        not, and may just as well keep a component from triggering a fault behind it.
         """
-        if not self.copying.reaches_the_input:
+        if any(intervention.kind != "patch" for _, intervention in self._interventions(members)):
             return False
         if members not in self._known_to_begin:
             held_out = set() if self.in_sample else set(self.cases)
             seen = [case for index, case in enumerate(self.executor.cases) if index not in held_out]
             upstream = self.copying.upstream(self._interventions(members), seen)
-            self._known_to_begin[members] = upstream is not None and not (
-                self.sufficient(upstream) and output_restored(upstream)
+            self._known_to_begin[members] = (
+                upstream is not None
+                and upstream.complete
+                and not (self.sufficient(upstream.outcome) and distribution_restored(upstream.outcome))
             )
         return self._known_to_begin[members]
 

@@ -49,6 +49,15 @@ def output_restored(outcome: SetOutcome, *, margin: bool = False) -> bool:
     )
 
 
+def distribution_restored(outcome: SetOutcome, *, margin: bool = False) -> bool:
+    """The residual alone: the output is the donor's, though the failure's score, which is of logits, may fall short.
+
+    That is what one sees where one of several faults is repaired. It is enough for a set in which a fault is known to
+    begin, and for saying that one lies upstream.
+    """
+    return outcome.residual is not None and outcome.residual <= (MARGIN if margin else 1.0) * RESIDUAL
+
+
 class Explained:
     """Share of the anomalies outside a patch that are gone in the repaired run.
 
