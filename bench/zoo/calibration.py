@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ class Calibration:
     """Of reported causes.
 
     Attributes:
-        error: expected calibration error: |mean confidence − share right| over bins of equally many, weighted.
+        error: expected calibration error: |mean confidence − share right| over ten bins of equally many, weighted;
+            equal confidences stay together.
         auroc: that a right cause has the higher confidence of a right and a wrong one; None where all are alike.
         brier, base_rate_brier: mean squared error of the confidence, and of the share right for everyone.
         brier_ratio: of these; None where all or none are right.
@@ -38,9 +40,7 @@ def calibration(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_
         return None
     rate = float(right.mean())
     brier = float(((confidence - right) ** 2).mean())
-    order = np.argsort(confidence, kind="stable")
-    bins = [part for part in np.array_split(order, min(BINS, len(order))) if part.size]
-    gaps = [abs(float(confidence[part].mean() - right[part].mean())) * part.size for part in bins]
+    gaps = [abs(float(confidence[part].mean() - right[part].mean())) * int(part.sum()) for part in _bins(confidence)]
     return Calibration(
         causes=len(confidence),
         right=int(right.sum()),
@@ -50,6 +50,19 @@ def calibration(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_
         base_rate_brier=rate * (1 - rate),
         brier_ratio=brier / (rate * (1 - rate)) if 0 < rate < 1 else None,
     )
+
+
+def _bins(confidence: npt.NDArray[np.float64]) -> Iterator[npt.NDArray[np.bool_]]:
+    """Of at least a tenth of all each but the last, in order; equal confidences are not parted."""
+    low = -np.inf
+    for value in np.unique(confidence):
+        chosen = (confidence > low) & (confidence <= value)
+        if BINS * chosen.sum() >= len(confidence):
+            yield chosen
+            low = value
+    rest = confidence > low
+    if rest.any():
+        yield rest
 
 
 def _auroc(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> float | None:

@@ -95,9 +95,9 @@ class _Effects:
                 gains = []
                 for inputs, donor, right in zip(self._inputs, self._donors, self._right, strict=True):
                     with hooks.edit(self._model.module, {tap: lambda _old, new=donor[site]: new}):
-                        after = self._loss(inputs, right)
-                    gains.append(float(self._loss(inputs, right) - after))
-                scores[site] = float(np.mean(np.nan_to_num(gains, nan=0.0)))
+                        after = float(self._loss(inputs, right))
+                    gains.append(_gain(float(self._loss(inputs, right)), after))
+                scores[site] = float(np.mean(gains))
         return scores
 
     def attributed(self) -> dict[str, float]:
@@ -113,12 +113,19 @@ class _Effects:
             for site, gradient in zip(probes, gradients, strict=True):
                 if gradient is not None:
                     totals[site] -= float((gradient * (donor[site] - values[site])).sum())
-        return totals
+        return {site: total if np.isfinite(total) else 0.0 for site, total in totals.items()}
 
     def _loss(self, inputs: dict[str, Tensor], right: int) -> Tensor:
         logits = output_tensor(self._model.module(**inputs), "")
         last = logits[:, -1] if logits.ndim == 3 else logits
         return -last[0].log_softmax(-1)[right]
+
+
+def _gain(before: float, after: float) -> float:
+    """Of a loss. To make it finite is the largest gain there is; to break it, none."""
+    if not np.isfinite(after):
+        return 0.0
+    return before - after if np.isfinite(before) else float("inf")
 
 
 def _probed(values: dict[str, Tensor], probes: dict[str, Tensor], site: str, value: Tensor) -> Tensor:

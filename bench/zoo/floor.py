@@ -14,7 +14,7 @@ from bench.zoo.plan import Entry, entries
 from bench.zoo.score import shares
 
 NETWORKS = ("digits", "lookup")
-FLOORS = {"sufficient fix found": 0.9, "cause named": 0.8, "onset: layer": 0.7}
+FLOORS = {"sufficient fix found": 0.95, "cause named": 0.9, "onset: layer": 0.9}
 CEILINGS = {"false alarms": 0.05}
 
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.zoo.plan import Entry
+from model_forensics.cf.onset import departing
 from model_forensics.pipeline.confidence import necessity_evidence
 
 TOP = 3
@@ -23,8 +26,8 @@ class Judged:
         fix_exists: whether some set of the damaged components removes the failure, and the fault is not diffuse.
         fix_found: the tool found a sufficient set, by its held-out samples.
         named: the reported set is called a cause and is one of the smallest sets of damaged components that remove the
-            failure, or that restore the healthy output as well; `named_smallest`: of the first kind.
-        layer_named: it lies in the layers of one of them.
+            failure; `named_or_restores`: or of those that restore the healthy output as well.
+        layer_named: it lies in the layers of one of the first kind.
         onset: where forensics says the departure begins: (site, layer) are those of the first damaged component;
             `onset_top`: it is among the first `TOP` departing sites in order of execution.
         strongest: the same for the most anomalous site and the `TOP` most anomalous.
@@ -47,7 +50,7 @@ class Judged:
     fix_exists: bool
     fix_found: bool | None
     named: bool | None
-    named_smallest: bool | None
+    named_or_restores: bool | None
     layer_named: bool | None
     onset: tuple[bool, bool] | None
     onset_top: bool | None
@@ -74,8 +77,8 @@ def judge(root: Path, entry: Entry) -> Judged:
     truth = _read(root / "incidents" / entry.name / "truth.json")
     spent = _read(root / "results" / f"{entry.name}.run.json")
     result = None if spent["refused"] else _read(root / "results" / f"{entry.name}.json")
-    smallest = [] if truth["diffuse"] else [frozenset(one) for one in truth["minimal_fix_sets"]]
-    minimal = smallest and [*smallest, *map(frozenset, truth["restoring_sets"])]
+    minimal = [] if truth["diffuse"] else [frozenset(one) for one in truth["minimal_fix_sets"]]
+    either = [*minimal, *map(frozenset, truth["restoring_sets"])]
     damaged: Sequence[str] = truth["damaged"]
     fix = None if result is None else result["fix_set"]
     caused = fix is not None and fix["label"] == "cause"
@@ -94,10 +97,10 @@ def judge(root: Path, entry: Entry) -> Judged:
         fix_exists=bool(minimal),
         fix_found=fix is not None and not fix["in_sample"] if minimal else None,
         named=caused and frozenset(reported) in minimal if minimal else None,
-        named_smallest=caused and frozenset(reported) in smallest if minimal else None,
+        named_or_restores=caused and frozenset(reported) in either if minimal else None,
         layer_named=caused and _layers(reported) in [_layers(one) for one in minimal] if minimal else None,
         onset=_names(_site(result, "onset"), damaged[:1]),
-        onset_top=_any([row["site"] for row in metrics if row["is_anomalous"]][:TOP], damaged[:1]),
+        onset_top=_any(_departing(metrics)[:TOP], damaged[:1]),
         strongest=_names(_site(result, "strongest"), damaged),
         strongest_top=_any(_most_anomalous(metrics), damaged),
         changed=fix["side_effects"]["changed_rate"] if fix is not None and fix["side_effects"] else None,
@@ -136,11 +139,20 @@ def _names(site: str | None, damaged: Sequence[str]) -> tuple[bool, bool] | None
         return None
     if site is None:
         return False, False
+    if site == "input":  # as an onset at the first site is called
+        site = "embed"
     return site in damaged, _layers([site]) <= _layers(damaged)
 
 
 def _any(sites: Sequence[str], damaged: Sequence[str]) -> bool | None:
     return bool(set(sites) & set(damaged)) if damaged else None
+
+
+def _departing(metrics: Sequence[dict[str, Any]]) -> list[str]:
+    """Sites that depart given what is upstream of them, in order of execution: the first one is the onset."""
+    p_values = np.array([row["given_upstream"] for row in metrics], np.float64)
+    hard = np.array([row["integrity"]["nan"] + row["integrity"]["inf"] > 0 for row in metrics], bool)
+    return [str(metrics[place]["site"]) for place in np.flatnonzero(departing(p_values, hard))]
 
 
 def _most_anomalous(metrics: Sequence[dict[str, Any]]) -> list[str]:

@@ -26,11 +26,14 @@ class Bar:
     goal: float
     above: bool
     shown: Callable[[Summary], str]
+    strictly: bool = False
 
     def reached(self, summary: Summary, bound: float) -> bool | None:
         value = self.value(summary)
         if value is None:
             return None
+        if self.strictly:
+            return value > bound if self.above else value < bound
         return value >= bound if self.above else value <= bound
 
 
@@ -61,16 +64,19 @@ def _median_bar(name: str, key: str, at_least: float, goal: float, shown: str) -
     return Bar(name, lambda summary: summary[key], at_least, goal, above=False, shown=text)
 
 
-def _calibration_bar(name: str, key: str, at_least: float, goal: float, *, above: bool) -> Bar:
+def _calibration_bar(name: str, key: str, at_least: float, goal: float, *, above: bool, strictly: bool = False) -> Bar:
     def value(summary: Summary) -> float | None:
         found = summary["calibration"]
         return None if found is None else found[key]
 
     def text(summary: Summary) -> str:
         measured = value(summary)
-        return ABSENT if measured is None else f"{measured:.3f}"
+        if measured is None:
+            return ABSENT
+        found = summary["calibration"]
+        return f"{measured:.3f} ({found['causes'] - found['right']} of {found['causes']} wrong)"
 
-    return Bar(name, value, at_least, goal, above, text)
+    return Bar(name, value, at_least, goal, above, text, strictly)
 
 
 BARS = (
@@ -82,17 +88,25 @@ BARS = (
     _share_bar("false alarms on healthy incidents", "false alarms", 0.05, 0.01, above=False),
     _calibration_bar("`confidence`: expected calibration error", "error", 0.10, 0.05, above=False),
     _calibration_bar("`confidence`: AUROC, right against wrong", "auroc", 0.80, 0.90, above=True),
-    _calibration_bar("`confidence`: Brier score over that of the base rate", "brier_ratio", 1.0, 1.0, above=False),
+    _calibration_bar(
+        "`confidence`: Brier score over that of the base rate", "brier_ratio", 1.0, 1.0, above=False, strictly=True
+    ),
     _median_bar("time an incident, median", "seconds", 15.0, 5.0, "{:.1f} s"),
 )
 
 
 BESIDE = {
     "cause named, without": (
-        "of the smallest alone, with a reference model",
-        "of the smallest alone, without",
+        "or what restores, with a reference model",
+        "or what restores, without",
+        "layer named",
     ),
-    "onset names the damaged layer": ("onset: site", "strongest: site", "strongest: site among the first three"),
+    "onset names the damaged layer": (
+        "onset: site",
+        "onset: site among the first three",
+        "strongest: site",
+        "strongest: site among the first three",
+    ),
 }
 """Measures without a bound that are told below one with it."""
 
@@ -117,7 +131,7 @@ def _mark(bar: Bar, summary: Summary) -> str:
 
 
 def _bound(bar: Bar, bound: float) -> str:
-    sign = "≥" if bar.above else "≤"
+    sign = (">" if bar.above else "<") if bar.strictly else ("≥" if bar.above else "≤")
     if bound > 1:
         return f"{sign} {bound:g} s"
     if "confidence" in bar.name:
@@ -143,11 +157,12 @@ def kind_table(summaries: Mapping[str, Summary], incidents: Sequence[Mapping[str
                 )),
                 ABSENT if summary["changed"] is None else f"{summary['changed']:.1%}",
                 f"{summary['seconds']:.1f} s",
+                ABSENT if summary["forwards"] is None else f"{summary['forwards']:,.0f}",
             ]
         )  # fmt: skip
     head = [
         "kind", "family", "incidents", "fix found", "cause named", "layer named", "onset: layer", "onset: site",
-        "strongest: site", "among three", "false alarms", "benign changed", "time",
+        "strongest: site", "among three", "false alarms", "benign changed", "time", "forwards",
     ]  # fmt: skip
     return _table(head, rows)
 
@@ -172,7 +187,9 @@ def rival_table(summaries: Mapping[str, Summary]) -> str:
 
 
 def _short(share: Mapping[str, Any]) -> str:
-    return f"{share['hits']} of {share['of']}" if share["of"] else ABSENT
+    if not share["of"]:
+        return ABSENT
+    return f"{share['hits']} of {share['of']} ({100 * share['low']:.0f}–{100 * share['high']:.0f})"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

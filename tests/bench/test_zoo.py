@@ -212,7 +212,7 @@ def written(tmp_path):
             "side_effects": {"changed_rate": 0.25},
         }  # fmt: skip
         rows = [
-            {"site": site, "is_anomalous": score > 3, "rank_score": score,
+            {"site": site, "is_anomalous": score > 3, "rank_score": score, "given_upstream": 10**-score,
              "integrity": {"nan": 0, "inf": 0, "flags": []}}
             for site, score in (("L0.attn", 1.0), ("L1.attn", 4.0), ("L1.mlp", 9.0), ("L2.mlp", 5.0), ("L3.mlp", 6.0))
         ]  # fmt: skip
@@ -244,11 +244,20 @@ def test_a_cause_is_named_where_the_set_is_a_smallest_one(written):
     assert (one.changed, one.alarm, one.rivals) == (0.25, None, {"zlib": True, "weights": None})
 
 
-def test_a_set_that_restores_is_a_cause_and_no_smallest_one(written):
+def test_a_set_that_restores_and_is_no_smallest_one_is_counted_apart(written):
     both = written(["L1.attn", "L1.mlp"], [["L1.mlp"]], ["L1.attn", "L1.mlp"], restoring=[["L1.attn", "L1.mlp"]])
-    assert (both.named, both.named_smallest, both.layer_named) == (True, False, True)
+    assert (both.named, both.named_or_restores, both.layer_named) == (False, True, True)
     one = written(["L1.attn", "L1.mlp"], [["L1.mlp"]], ["L1.mlp"], restoring=[["L1.attn", "L1.mlp"]])
-    assert (one.named, one.named_smallest) == (True, True)
+    assert (one.named, one.named_or_restores) == (True, True)
+
+
+def test_the_input_is_the_embedding_and_departing_sites_are_taken_in_their_order(written):
+    embedding = written(["embed"], [["embed"]], ["embed"], onset="input")
+    assert (embedding.onset, embedding.onset_top) == ((True, True), False)
+    third = written(["L2.mlp"], [["L2.mlp"]], ["L2.mlp"])
+    assert (third.onset, third.onset_top) == ((False, False), True)
+    fourth = written(["L3.mlp"], [["L3.mlp"]], ["L3.mlp"])
+    assert (fourth.onset, fourth.onset_top) == ((False, False), False)
 
 
 def test_another_set_or_a_workaround_names_nothing(written):

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from model_forensics.cca import find_fix_set, validate_fix
+from model_forensics.cca.choice import Healthy
 from model_forensics.cca.executor import Executor
 from model_forensics.cca.experiment import Design
+from model_forensics.cca.prepare import prepare
 from model_forensics.config import CausalConfig
 from model_forensics.errors import InterventionError, OutputError, UsageError
 from model_forensics.failure import Failure
@@ -318,6 +320,26 @@ def test_explained_away_counts_what_forensics_says_about_the_repaired_run(plant)
     few = find(planted, rescore=two_sites)
     assert few.fix_set is not None
     assert few.fix_set.explained_away is None
+
+
+@pytest.mark.parametrize(
+    ("sites", "complete"),
+    [(("embed", "L*.attn", "L*.mlp"), True), (("L*.attn", "L*.mlp"), False), (("embed", "L*.mlp"), False)],
+)
+def test_what_lies_before_a_set_is_repaired_only_if_donors_hold_all_of_it(plant, sites, complete):
+    planted = plant(1, "mlp", sites=sites)
+    prepared = prepare(planted.broken, planted.incident, config=CONFIG, healthy=Healthy(planted.benign))
+    design = Design.of(prepared, CONFIG, (), 0)
+    pool, _ = design.pool()
+    laboratory = design.laboratory(pool, planted.benign)
+    damaged = next(i for i, one in enumerate(pool) if str(one.intervention) == "patch L1.mlp")
+    upstream = laboratory.copying.upstream([(pool[damaged].tap, pool[damaged].intervention)], prepared.cases)
+    assert upstream is not None
+    assert upstream.complete == complete
+    assert upstream.outcome.flips == 0
+    assert laboratory._begins((damaged,)) == complete
+    zeroed = next(i for i, one in enumerate(pool) if str(one.intervention) == "zero L1.mlp")
+    assert not laboratory._begins((zeroed,)), "a zero may keep a component from triggering what is behind it"
 
 
 def test_validation_refuses_another_experiment(plant):

@@ -48,6 +48,7 @@ def searched(monkeypatch):
         design = SimpleNamespace(search=search, config=SimpleNamespace(max_alternatives=3))
         monkeypatch.setattr(fix_sets, "_judge", lambda laboratory, found, limit: judged[found.candidates - 1])
         found, said = fix_sets._searched(design, SimpleNamespace(executor=executor), None, 5.0)
+        run.warnings = found.warnings
         assert set(deadlines) == {5.0}
         assert executor.deadline is None, "the evidence is taken whatever the clock says"
         return margins, found.candidates, said
@@ -59,8 +60,10 @@ def test_a_set_that_holds_up_is_taken(searched):
     assert searched(restoring=True, judged=[CAUSE]) == ([False], 1, CAUSE)
 
 
-def test_where_none_holds_up_those_with_a_margin_are_searched(searched):
+def test_where_none_holds_up_those_with_a_margin_are_searched_and_it_is_said(searched):
     assert searched(restoring=True, judged=[WORKAROUND, CAUSE]) == ([False, True], 2, CAUSE)
+    (warning,) = searched.warnings
+    assert "(sets: 1) is no cause by the held-out ones" in warning
 
 
 def test_where_none_of_these_holds_up_either_the_first_search_stands(searched):

@@ -187,8 +187,8 @@ def _searched(
 ) -> tuple[Shortlisted, Judged]:
     """The search, and what the evidence says about its sets.
 
-    Where sets restore the samples of the search, and none of them the others, sets that restore with a margin are
-    searched: larger ones, as a rule.
+    Where sets restore the samples of the search, and none of them is a cause by the others, sets that restore with a
+    margin are searched: larger ones, as a rule.
     """
 
     def run(*, margin: bool) -> tuple[Shortlisted, Judged]:
@@ -201,7 +201,14 @@ def _searched(
     if _has_cause(judged) or not searched.found.restoring or searched.found.timed_out:
         return searched, judged
     closer, judged_again = run(margin=True)
-    return (closer, judged_again) if _has_cause(judged_again) else (searched, judged)
+    if _has_cause(judged_again):
+        closer.warnings.append(
+            f"what restored the samples of the search (sets: {len(searched.found.restoring)}) is no cause by the"
+            " held-out ones: sets that restore with a margin were searched, and minimality is about these"
+        )
+        return closer, judged_again
+    searched.found.timed_out |= closer.found.timed_out
+    return searched, judged
 
 
 Judged = tuple[FixSet | None, tuple[FixSet, ...], tuple[FixSet, ...], FixSet | None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtri
 
 from model_forensics.cf.maximum import MaximumNull
@@ -51,6 +52,13 @@ class OnsetNulls:
         return np.where(np.isfinite(smallest), np.minimum(smallest, 1.0), np.nan)
 
 
+def departing(p_values: Floats, hard: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """[sites] those of which the first one is the onset; arguments as of `find_onset`."""
+    sure = bool(hard.any() or (p_values <= SURE).any())
+    found: npt.NDArray[np.bool_] = (p_values <= (LEVEL_BESIDE_SURE if sure else FAMILY_WISE_ERROR)) | hard
+    return found
+
+
 def find_onset(
     names: list[str], p_values: Floats | None, hard: list[bool], floor: float | None
 ) -> tuple[Onset | None, str | None]:
@@ -65,9 +73,7 @@ def find_onset(
     """
     if p_values is None or floor is None:
         return None, "no onset: the baseline has too few groups"
-    flagged = np.array(hard, dtype=bool)
-    sure = flagged.any() or bool((p_values <= SURE).any())
-    departs = (p_values <= (LEVEL_BESIDE_SURE if sure else FAMILY_WISE_ERROR)) | flagged
+    departs = departing(p_values, np.array(hard, dtype=bool))
     if not departs.any():
         return None, None
     first = int(np.argmax(departs))

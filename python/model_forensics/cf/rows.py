@@ -58,6 +58,7 @@ def rows_of(
     )
     rank, sigmas = _numbers(judged.scores.statistic), _numbers(judged.sigma)
     p, bh, by = _numbers(judged.p), _numbers(judged.bh), _numbers(judged.by)
+    given = [None] * len(p) if judged.given_upstream is None else _numbers(judged.given_upstream)
     seen = tokens.sum(axis=0).tolist()
     unknown = Layout(tuple(info for info in recording.sites.values() if info.name not in reading.layout.index))
     extra = _unknown(recording, unknown, memory) if len(unknown) else []
@@ -80,6 +81,7 @@ def rows_of(
                 "q_value_by": by[site],
                 "is_anomalous": anomalous,
                 "rank_score": rank[site],
+                "given_upstream": given[site],
                 "not_judged": judged.reasons[site],
                 "methods": by_method[site],
                 "worst_windows": worst_windows(reading.details(site), site, calibration.judge.reference)

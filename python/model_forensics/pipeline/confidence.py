@@ -16,12 +16,12 @@ GROUPS = 12
 
 
 def confidence(causal: CausalResult | None) -> float | None:
-    """The probability, 0 to 1; null when no cause was found.
+    """The probability, 0 to 1; null when no cause was found, or its evidence is of the samples that the search saw.
 
     A member that the failing samples do without is what wrong causes have in common, so it is a function of how surely
     the least needed member is needed.
     """
-    if causal is None or causal.fix_set is None or causal.fix_set.label != "cause":
+    if causal is None or causal.fix_set is None or causal.fix_set.label != "cause" or causal.fix_set.in_sample:
         return None
     return calibrated(necessity_evidence(causal.fix_set.necessity, causal.fix_set.groups))
 

@@ -59,6 +59,7 @@ class SiteMetrics(Frozen):
     q_value_by: float | None
     is_anomalous: bool
     rank_score: float | None  # the statistic itself; ranks sites also where no p-value is possible
+    given_upstream: float | None = None  # family-wise p-value given what runs before; of these the onset is chosen
     not_judged: str | None = None  # why there is no score
     methods: dict[str, MethodScore] = Field(default_factory=dict)
     worst_windows: tuple[Window, ...] = ()
