@@ -34,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="PAGE",
         help="with score: put the tables between the markers of these pages",
     )
+    parser.add_argument("--save", type=Path, metavar="FILE", help="with score: a copy of score.json")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)
     chosen = [one for one in entries() if fnmatch.fnmatch(one.name, given.only) and given.split in (None, one.split)]
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.what == "score":
         from bench.zoo.score import score  # noqa: PLC0415
 
-        return score(given.root, chosen, given.write)
+        return score(given.root, chosen, given.write, given.save)
     if given.what == "fit":
         from bench.zoo.fitting import told  # noqa: PLC0415
 

@@ -1,6 +1,7 @@
 """The zoo's score: shares with their intervals, of all incidents, of each split and of each kind.
 
-Intervals are Clopper-Pearson's, 95 %, over incidents: each has a network, a fault and prompts of its own.
+Intervals are Clopper-Pearson's, 95 %, over incidents. Each has a fault and prompts of its own; networks they share, so
+that they say less about other networks than about other faults in these.
 """
 
 from __future__ import annotations
@@ -120,11 +121,12 @@ def summarise(judged: Sequence[Judged]) -> Summary:
     )
 
 
-def score(root: Path, chosen: Sequence[Entry], pages: Sequence[Path] = ()) -> int:
+def score(root: Path, chosen: Sequence[Entry], pages: Sequence[Path] = (), copy: Path | None = None) -> int:
     """Prints the score of the incidents that were run and writes it beside them; 1 where some were not run.
 
     Args:
         pages: whose tables are filled with it.
+        copy: where it is written to as well.
     """
     there = [one for one in chosen if (root / "results" / f"{one.name}.run.json").exists()]
     judged = [judge(root, one) for one in there]
@@ -141,12 +143,20 @@ def score(root: Path, chosen: Sequence[Entry], pages: Sequence[Path] = ()) -> in
         "summaries": {name: asdict(one) for name, one in summaries.items()},
         "incidents": [asdict(one) for one in judged],
     }
-    atomic_write(root / "score.json", json.dumps(document, indent=1) + "\n")
+    for place in (root / "score.json", *([] if copy is None else [copy])):
+        atomic_write(place, written(document))
     for page in pages:
         atomic_write(page, filled(page.read_text(), document))
     for name, summary in summaries.items():
         print(_told(name, summary))
     return 1 if len(there) < len(chosen) else 0
+
+
+def written(document: Mapping[str, Any]) -> str:
+    """JSON, an incident a line."""
+    rest = json.dumps({name: value for name, value in document.items() if name != "incidents"}, indent=1)
+    lines = ",\n  ".join(json.dumps(one) for one in document["incidents"])
+    return f'{rest.removesuffix("}").rstrip()},\n "incidents": [\n  {lines}\n ]\n}}\n'
 
 
 def filled(page: str, document: Mapping[str, Any]) -> str:
