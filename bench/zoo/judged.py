@@ -106,7 +106,8 @@ def judge(root: Path, entry: Entry) -> Judged:
         changed=fix["side_effects"]["changed_rate"] if fix is not None and fix["side_effects"] else None,
         alarm=None if damaged else caused,
         confidence=None if result is None else result["confidence"],
-        evidence=necessity_evidence(fix["necessity"], fix["groups"]) if fix is not None and caused else None,
+        evidence=None if fix is None or result is None or result["confidence"] is None
+        else necessity_evidence(fix["necessity"], fix["groups"]),
         change=None if result is None else result["evidence"]["largest_change"],
         commit=spent["commit"],
         seconds=spent["seconds"],
