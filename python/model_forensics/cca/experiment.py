@@ -24,6 +24,10 @@ from model_forensics.models import Model
 from model_forensics.types import Recording
 
 
+SETS_FOR_NOISE = 100
+"""Sets that a stage of the search may run where no set can be a cause, because noise decides the samples."""
+
+
 @dataclass(frozen=True)
 class Design:
     """One incident, ready to be searched.
@@ -119,7 +123,7 @@ class Design:
         settings = Settings(
             strategy=config.search_strategy,
             beam_width=config.beam_width,
-            stage_sets=config.max_stage_sets,
+            stage_sets=config.max_stage_sets if self.is_material else min(config.max_stage_sets, SETS_FOR_NOISE),
             alternatives=config.max_alternatives,
             seed=self.seed,
         )
