@@ -23,7 +23,6 @@ from model_forensics.config import CausalConfig
 from model_forensics.models import Model
 from model_forensics.types import Recording
 
-
 SETS_FOR_NOISE = 100
 """Sets that a stage of the search may run where no set can be a cause, because noise decides the samples."""
 
