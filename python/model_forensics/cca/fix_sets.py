@@ -145,7 +145,7 @@ def _completed(
         ),
     }
     notes = []
-    if donor_model is not None and config.refine:
+    if donor_model is not None and config.refine and design.is_material:
         goal = _goal(laboratory, fix)
         try:
             found["finer"] = refine(
