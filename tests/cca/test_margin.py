@@ -7,10 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from model_forensics.cca import fix_sets
+from model_forensics.cca.choice import Healthy
 from model_forensics.cca.executor import CaseOutcome, SetOutcome
+from model_forensics.cca.experiment import Design
+from model_forensics.cca.prepare import prepare
 from model_forensics.cca.restoration import output_restored
 from model_forensics.cca.search import Found, Hit
 from model_forensics.cca.shortlist import Shortlisted
+from model_forensics.config import CausalConfig
 
 
 def outcome(*, recovery: float, residual: float) -> SetOutcome:
@@ -25,6 +29,19 @@ def outcome(*, recovery: float, residual: float) -> SetOutcome:
 def test_a_margin_is_a_part_of_what_may_be_missing(recovery, residual, plain, margin):
     one = outcome(recovery=recovery, residual=residual)
     assert (output_restored(one), output_restored(one, margin=True)) == (plain, margin)
+
+
+def test_flips_have_a_margin_too(plant):
+    planted = plant(1, "mlp")
+    prepared = prepare(planted.broken, planted.incident, config=CausalConfig(), healthy=Healthy(planted.benign))
+    design = Design.of(prepared, CausalConfig(), (), 0)
+    laboratory = design.laboratory(design.pool()[0], planted.benign)
+    fixed, failed = (CaseOutcome(score, said, 1.0, 0.0) for score, said in ((-1.0, "fixed"), (1.0, "failed")))
+    most = SetOutcome((0,), (*[fixed] * 10, failed), (1.0,) * 11)
+    assert laboratory.sufficient(most)
+    assert not laboratory.sufficient(most, margin=True), "10 of 11 may be fewer than 80 % of others"
+    every = SetOutcome((0,), (fixed,) * 11, (1.0,) * 11)
+    assert laboratory.sufficient(every, margin=True)
 
 
 CAUSE = (SimpleNamespace(label="cause"), (), (), None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from model_forensics.cca.copying import Copying, copies
 from model_forensics.cca.evidence import BenignEffects, flipped, group_interval, necessity
 from model_forensics.cca.executor import Executor, Members, SetOutcome
-from model_forensics.cca.restoration import EXPLAINED, Explained, distribution_restored, output_restored
+from model_forensics.cca.restoration import EXPLAINED, MARGIN, Explained, distribution_restored, output_restored
 from model_forensics.models import Tap
 from model_forensics.types import CopyCheck, FixSet, FixSetLabel, Intervention, Minimality
 
@@ -34,17 +34,19 @@ class Laboratory:
     can_restore: bool
     _known_to_begin: dict[Members, bool] = field(default_factory=dict)
 
-    def sufficient(self, outcome: SetOutcome) -> bool:
-        return outcome.flip_rate >= self.threshold
+    def sufficient(self, outcome: SetOutcome, *, margin: bool = False) -> bool:
+        return outcome.flip_rate >= (1 - MARGIN * (1 - self.threshold) if margin else self.threshold)
 
     def restores(self, outcome: SetOutcome, *, margin: bool = False) -> bool:
         """Sufficient, the donor's output restored, and the fault lies in the set and not before it: the anomalies are
         explained away, or, where other damage leaves some, repairing what lies before the set does not restore.
 
         Args:
-            margin: so closely that the output of other samples should be restored too.
+            margin: so surely that it should hold for other samples too.
         """
-        if not self.can_restore or not self.sufficient(outcome) or not distribution_restored(outcome, margin=margin):
+        if not self.can_restore or not self.sufficient(outcome, margin=margin):
+            return False
+        if not distribution_restored(outcome, margin=margin):
             return False
         if any(self.executor.pool[i].intervention.kind == "patch" and not self._same(i) for i in outcome.members):
             return False
