@@ -56,7 +56,9 @@ def searched(monkeypatch):
         margins, deadlines = [], []
         executor = SimpleNamespace(deadline=None)
 
-        def search(laboratory, estimated, *, margin):
+        def search(laboratory, estimated, refuted):
+            margin = bool(refuted)
+            assert refuted in ((), {(0,)})
             margins.append(margin)
             deadlines.append(laboratory.executor.deadline)
             hits = [Hit(outcome(recovery=1.0, residual=0.0), "cardinality", 1)] if restoring else []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from model_forensics.cca.attribution import estimated_effects
 from model_forensics.cca.copying import Copying
 from model_forensics.cca.evidence import BenignEffects
-from model_forensics.cca.executor import Executor, Members
+from model_forensics.cca.executor import Executor, Members, SetOutcome
 from model_forensics.cca.material import MATERIAL_CHANGE, largest_change
 from model_forensics.cca.measure import Laboratory
 from model_forensics.cca.pool import Candidate, build_pool, component_of
@@ -112,11 +112,14 @@ class Design:
             can_restore=known and self.is_material and (patch is None or patch.description.same_input),
         )
 
-    def search(self, laboratory: Laboratory, estimated: Sequence[float] | None, *, margin: bool = False) -> Shortlisted:
+    def search(
+        self, laboratory: Laboratory, estimated: Sequence[float] | None, refuted: Collection[Members] = ()
+    ) -> Shortlisted:
         """Look for sets among the candidates of the laboratory's executor.
 
         Args:
-            margin: restoring ones must restore with a margin.
+            refuted: sets that restore what the search sees and are no cause by other samples. With some, those that
+                restore must be others, and restore with a margin.
         """
         config = self.config
         settings = Settings(
@@ -128,12 +131,15 @@ class Design:
         )
         sites = [candidate.tap.name for candidate in laboratory.executor.pool]
         return search_shortlist(
-            lambda count: self._problem(laboratory, count, margin), sites, estimated, config.max_pool_sites, settings
+            lambda count: self._problem(laboratory, count, refuted), sites, estimated, config.max_pool_sites, settings
         )
 
-    def _problem(self, laboratory: Laboratory, count: int, margin: bool) -> Problem:
+    def _problem(self, laboratory: Laboratory, count: int, refuted: Collection[Members]) -> Problem:
         """Of the first `count` candidates."""
-        restores = laboratory.restores_with_margin if margin else laboratory.restores
+
+        def restores(outcome: SetOutcome) -> bool:
+            return outcome.members not in refuted and laboratory.restores(outcome, margin=bool(refuted))
+
         executor = laboratory.executor
         pool = executor.pool[:count]
         return Problem(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from model_forensics.cca.choice import Healthy
 from model_forensics.cca.controls import reversal, shams
-from model_forensics.cca.executor import OutOfTime, SetOutcome
+from model_forensics.cca.executor import Members, OutOfTime, SetOutcome
 from model_forensics.cca.experiment import Design
 from model_forensics.cca.finer import refine
 from model_forensics.cca.given import GivenValues
@@ -187,24 +187,25 @@ def _searched(
 ) -> tuple[Shortlisted, Judged]:
     """The search, and what the evidence says about its sets.
 
-    Where sets restore the samples of the search, and none of them is a cause by the others, sets that restore with a
-    margin are searched: larger ones, as a rule.
+    Where sets restore the samples of the search, and none of them is a cause by the others, other sets that restore
+    with a margin are searched: larger ones, as a rule.
     """
 
-    def run(*, margin: bool) -> tuple[Shortlisted, Judged]:
+    def run(refuted: Collection[Members]) -> tuple[Shortlisted, Judged]:
         laboratory.executor.deadline = deadline
-        searched = design.search(laboratory, estimated, margin=margin)
+        searched = design.search(laboratory, estimated, refuted)
         laboratory.executor.deadline = None
         return searched, _judge(laboratory, searched, design.config.max_alternatives)
 
-    searched, judged = run(margin=False)
+    searched, judged = run(())
     if _has_cause(judged) or not searched.found.restoring or searched.found.timed_out:
         return searched, judged
-    closer, judged_again = run(margin=True)
+    refuted = {hit.outcome.members for hit in searched.found.restoring}
+    closer, judged_again = run(refuted)
     if _has_cause(judged_again):
         closer.warnings.append(
-            f"what restored the samples of the search (sets: {len(searched.found.restoring)}) is no cause by the"
-            " held-out ones: sets that restore with a margin were searched, and minimality is about these"
+            f"what restored the samples of the search (sets: {len(refuted)}) is no cause by the held-out ones: others"
+            " that restore with a margin were searched, and minimality is about these"
         )
         return closer, judged_again
     searched.found.timed_out |= closer.found.timed_out

@@ -56,9 +56,6 @@ class Laboratory:
                 return True
         return self._begins(outcome.members)
 
-    def restores_with_margin(self, outcome: SetOutcome) -> bool:
-        return self.restores(outcome, margin=True)
-
     def _begins(self, members: Members) -> bool:
         """Whether repairing all that lies before the set is known not to restore, on the samples that the search saw.
 
@@ -94,7 +91,7 @@ class Laboratory:
         check = self.copying.check(chosen, cases) if outcome.flips else None
         return FixSet(
             interventions=tuple(intervention for _, intervention in chosen),
-            label=self._label(outcome, check),
+            label=self._label(outcome, check, reduced),
             sufficient=self.sufficient(outcome),
             flips=outcome.flips,
             samples=len(self.cases),
@@ -112,12 +109,19 @@ class Laboratory:
             copy_check=check,
         )
 
-    def _label(self, outcome: SetOutcome, check: CopyCheck | None) -> FixSetLabel:
-        """A set that copies its donor's answer is a cause only if repairing what lies before it does not restore."""
+    def _label(self, outcome: SetOutcome, check: CopyCheck | None, reduced: Sequence[SetOutcome]) -> FixSetLabel:
+        """A set that copies its donor's answer is a cause only if repairing what lies before it does not restore.
+
+        What lies before its last member may be the set itself: where the others restore these samples, the fault is in
+        the set, though the last member is not needed for them.
+        """
         copied = check is not None and copies(check)
         upstream = check.upstream_flip_rate if check is not None else None
         flipped_before = upstream is not None and upstream >= self.threshold
         fault_before = copied and flipped_before and check is not None and check.upstream_restores is not False
+        if fault_before and len(outcome.members) > 1:
+            last = max(outcome.members, key=lambda member: self.executor.pool[member].tap.order)
+            fault_before = not any(self.restores(one) for one in reduced if last not in one.members)
         if self.restores(outcome) and not fault_before and not self._late(outcome.members):
             return "cause"
         return "answer_copied" if copied else "workaround"
