@@ -15,6 +15,7 @@ from model_forensics.cca.restoration import output_restored
 from model_forensics.cca.search import Found, Hit
 from model_forensics.cca.shortlist import Shortlisted
 from model_forensics.config import CausalConfig
+from model_forensics.types import CopyCheck
 
 
 def outcome(*, recovery: float, residual: float) -> SetOutcome:
@@ -42,6 +43,23 @@ def test_flips_have_a_margin_too(plant):
     assert not laboratory.sufficient(most, margin=True), "10 of 11 may be fewer than 80 % of others"
     every = SetOutcome((0,), (fixed,) * 11, (1.0,) * 11)
     assert laboratory.sufficient(every, margin=True)
+
+
+def test_a_set_whose_other_members_restore_is_no_copy_of_what_lies_before_it(plant, monkeypatch):
+    planted = plant(1, "mlp")
+    prepared = prepare(planted.broken, planted.incident, config=CausalConfig(), healthy=Healthy(planted.benign))
+    design = Design.of(prepared, CausalConfig(), (), 0)
+    pool, _ = design.pool()
+    laboratory = design.laboratory(pool, planted.benign)
+    patches = [str(one.intervention) for one in pool]
+    first, last = patches.index("patch L1.mlp"), patches.index("patch L2.mlp")
+    copied = CopyCheck(checks=24, copied=24, upstream_flip_rate=1.0, upstream_restores=True)
+    whole, *alone = laboratory.executor.score_many([(first, last), (first,), (last,)], laboratory.cases)
+    monkeypatch.setattr(type(laboratory), "restores", lambda self, outcome, margin=False: last in outcome.members)
+    assert laboratory._label(whole, copied, alone) == "answer_copied", "without the last member it does not restore"
+    monkeypatch.setattr(type(laboratory), "restores", lambda self, outcome, margin=False: first in outcome.members)
+    assert laboratory._label(whole, copied, alone) == "cause"
+    assert laboratory._label(alone[0], copied, [laboratory.executor.score((), laboratory.cases)]) == "answer_copied"
 
 
 CAUSE = (SimpleNamespace(label="cause"), (), (), None)
