@@ -8,7 +8,6 @@ again.
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 from model_forensics.report import read_json_result, render_html, render_text
@@ -30,7 +29,10 @@ def write(root: Path, page: Path = PAGE) -> list[str]:
     names = incidents(page.read_text())
     beside(page).mkdir(exist_ok=True)
     for name in names:
-        shutil.copyfile(root / "results" / f"{name}.json", beside(page) / f"{name}.json")
+        found = (root / "results" / f"{name}.json").read_text()
+        (beside(page) / f"{name}.json").write_text(
+            found.replace(str(root.resolve()), "zoo")
+        )  # where it was is of no use
         (beside(page) / f"{name}.svg").write_text(picture(render_html(_result(page, name))))
     page.write_text(filled(page))
     return names

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.zoo.plan import Entry
 from model_forensics.cf.onset import departing
-from model_forensics.pipeline.confidence import necessity_evidence
+from model_forensics.pipeline.confidence import calibrated, necessity_evidence
 
 TOP = 3
 Sites = frozenset[str]
@@ -33,7 +33,7 @@ class Judged:
         strongest: the same for the most anomalous site and the `TOP` most anomalous.
         changed: share of benign outputs that the fix changes.
         alarm: a cause was reported where nothing is wrong inside.
-        confidence, evidence: of a reported cause, as reported, and what it is a function of.
+        confidence, evidence: of a reported cause, as the present constants have it, and what it is a function of.
         change: how far the healthy activations are from the incident's (`largest_change` of a result's evidence).
         rivals: by method, whether its first site is a damaged one.
     """
@@ -83,6 +83,7 @@ def judge(root: Path, entry: Entry) -> Judged:
     fix = None if result is None else result["fix_set"]
     caused = fix is not None and fix["label"] == "cause"
     reported = () if fix is None else tuple(one["site"] for one in fix["interventions"])
+    evidence = _evidence(result)
     metrics = [] if result is None else result["compression_metrics"]
     return Judged(
         name=entry.name,
@@ -105,9 +106,8 @@ def judge(root: Path, entry: Entry) -> Judged:
         strongest_top=_any(_most_anomalous(metrics), damaged),
         changed=fix["side_effects"]["changed_rate"] if fix is not None and fix["side_effects"] else None,
         alarm=None if damaged else caused,
-        confidence=None if result is None else result["confidence"],
-        evidence=None if fix is None or result is None or result["confidence"] is None
-        else necessity_evidence(fix["necessity"], fix["groups"]),
+        confidence=None if evidence is None else calibrated(evidence),
+        evidence=evidence,
         change=None if result is None else result["evidence"]["largest_change"],
         commit=spent["commit"],
         seconds=spent["seconds"],
@@ -124,6 +124,13 @@ def judge(root: Path, entry: Entry) -> Judged:
 def _read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+def _evidence(result: dict[str, Any] | None) -> float | None:
+    """Of a reported cause with a confidence."""
+    if result is None or result["confidence"] is None:
+        return None
+    return necessity_evidence(result["fix_set"]["necessity"], result["fix_set"]["groups"])
 
 
 def _site(result: dict[str, Any] | None, name: str) -> str | None:
