@@ -218,7 +218,8 @@ def written(tmp_path):
         ]  # fmt: skip
         result = {
             "verdict": "cause_found", "fix_set": fix if sites else None, "compression_metrics": rows,
-            "onset": {"site": onset}, "strongest": {"site": "L1.mlp"}, "confidence": 0.7 if sites and label == "cause" else None,
+            "onset": {"site": onset}, "strongest": {"site": "L1.mlp"},
+            "confidence": 0.7 if sites and label == "cause" else None,
             "evidence": {"search": {"forwards": 100}, "largest_change": 0.5},
         }  # fmt: skip
         results = tmp_path / "results"
