@@ -21,7 +21,7 @@ from bench import machine
 from bench.table import MARKER, fill
 from bench.zoo.calibration import Calibration, calibration
 from bench.zoo.judged import Judged, judge
-from bench.zoo.plan import Entry
+from bench.zoo.plan import Entry, entries
 from bench.zoo.table import blocks
 from model_forensics.files import atomic_write
 
@@ -139,7 +139,7 @@ def score(root: Path, chosen: Sequence[Entry], pages: Sequence[Path] = (), copy:
         "date": datetime.now(UTC).date().isoformat(),
         "commits": sorted({one.commit or "unknown" for one in judged}),
         "machine": machine.describe(),
-        "not_run": len(chosen) - len(there),
+        "not_run": sum(1 for _ in entries()) - len(there),
         "summaries": {name: asdict(one) for name, one in summaries.items()},
         "incidents": [asdict(one) for one in judged],
     }

@@ -203,7 +203,7 @@ def scored_on(document: Mapping[str, Any]) -> str:
     ran = ", ".join(commit[:12] for commit in document["commits"])
     return (
         f"{document['date']}, commit {ran}; {described['cpu']}, {described['cores']} cores; "
-        f"torch {described['libraries']['torch']}. {document['not_run']} incidents were not run."
+        f"torch {described['libraries']['torch']}. {document['not_run']} of the zoo's incidents were not run."
     )
 
 
