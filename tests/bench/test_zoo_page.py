@@ -53,7 +53,9 @@ def test_bars_are_told_with_their_intervals_and_marks(document):
     assert "| cause named, without | – | ≥ 65 % | ≥ 85 % |" in bars
     assert "| `confidence`: AUROC, right against wrong | 1.000 (2 of 20 wrong) ✓ | ≥ 0.80 | ≥ 0.90 |" in bars
     assert "| time an incident, median | 4.0 s ✓ | ≤ 15 s | ≤ 5 s |" in bars
-    assert bars.endswith("2026-11-27, commit 0123456789ab; Some CPU, 2 cores; torch 2.13.0. 3 incidents were not run.")
+    assert bars.endswith(
+        "2026-11-27, commit 0123456789ab; Some CPU, 2 cores; torch 2.13.0. 3 of the zoo's incidents were not run."
+    )
     document["summaries"]["test"]["seconds"] = 20.0
     assert "| 20.0 s ✗ |" in table.blocks(document)["zoo bars"]
 
