@@ -59,7 +59,7 @@ bench: $(VENV)/.ready-bench
 zoo: $(VENV)/.ready-bench
 	-$(BIN)/python -m bench.zoo make
 	-$(BIN)/python -m bench.zoo run
-	$(BIN)/python -m bench.zoo score --write docs/zoo.md README.md --save bench/results/zoo.json
+	$(BIN)/python -m bench.zoo score --write docs/zoo.md README.md --save bench/zoo/results.json
 
 zoo-floor: $(VENV)/.ready-test
 	$(BIN)/python -m bench.zoo floor

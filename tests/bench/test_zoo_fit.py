@@ -18,7 +18,7 @@ from bench.zoo.table import blocks
 from model_forensics.pipeline.confidence import GROUPS, INTERCEPT, SLOPE, calibrated
 
 ROOT = Path(__file__).parents[2]
-SCORE = json.loads((ROOT / "bench" / "results" / "zoo.json").read_text())
+SCORE = json.loads((ROOT / "bench" / "zoo" / "results.json").read_text())
 
 
 def test_the_constants_are_fitted_on_the_development_split_of_the_committed_score():
