@@ -172,7 +172,7 @@ def rival_table(summaries: Mapping[str, Summary]) -> str:
     measures = {
         "the tool: cause named": "cause named",
         "the tool: strongest site": "strongest: site",
-        "zlib, |z| of bits a value": "zlib: site",
+        "zlib, z-score of bits a value": "zlib: site",
         "Mahalanobis distance": "mahalanobis: site",
         "every site patched alone": "single patches: site",
         "gradient × change": "gradient: site",
