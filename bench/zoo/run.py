@@ -21,6 +21,8 @@ from model_forensics import RCAPipeline
 from model_forensics.errors import ModelForensicsError
 from model_forensics.files import atomic_write
 
+CRASHED = "crashed"
+"""Scored as an answer that is wrong, and told as what failed: the whole run does not end well with one."""
 FACTORY = "bench.zoo.loading:build"
 CONFIGURATION: dict[str, Any] = {"device": "cpu", "cache": {"enabled": False}}
 """The defaults: the zoo scores what an operator gets who sets nothing."""
@@ -49,10 +51,11 @@ def run(root: Path, entry: Entry) -> str:
     except ModelForensicsError as problem:
         verdict, refused = None, str(problem)
     except Exception as problem:  # noqa: BLE001  (to an operator a crash is no answer, and so it is to the score)
-        verdict, refused = None, f"crashed: {problem!r}"
+        verdict, refused = None, f"{CRASHED}: {problem!r}"
     else:
         verdict, refused = found.verdict, None
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu, "refused": refused}
     told = {**spent, "commit": machine.commit()["id"], "rankings": rankings(place)}
     atomic_write(beside, json.dumps(told, indent=1) + "\n")
-    return f"{entry.name}: {refused or verdict} in {spent['seconds']:.1f} s"
+    failed = "FAILED " if refused is not None and refused.startswith(CRASHED) else ""
+    return f"{failed}{entry.name}: {refused or verdict} in {spent['seconds']:.1f} s"

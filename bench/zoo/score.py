@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from bench import machine
 from bench.table import MARKER, fill
@@ -23,6 +22,7 @@ from bench.zoo.calibration import Calibration, calibration
 from bench.zoo.judged import Judged, judge
 from bench.zoo.plan import Entry, entries
 from bench.zoo.table import blocks
+from model_forensics.cca.evidence import clopper_pearson
 from model_forensics.files import atomic_write
 
 Told = Callable[[Judged], "bool | None"]
@@ -43,8 +43,8 @@ class Share:
         known = [one for one in told if one is not None]
         if not known:
             return Share(0, 0, None, None)
-        found = binomtest(sum(known), len(known)).proportion_ci(method="exact")
-        return Share(sum(known), len(known), float(found.low), float(found.high))
+        found = clopper_pearson(sum(known), len(known))
+        return Share(sum(known), len(known), found.low, found.high)
 
     @property
     def rate(self) -> float | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.cf_evaluation.tables import table
+
 Summary = Mapping[str, Any]
 ABSENT = "–"
 
@@ -122,7 +124,7 @@ def bar_table(summaries: Mapping[str, Summary]) -> str:
             rows.append(
                 [f"– {measure}", *(share_text(summaries[split]["shares"][measure]) for split in splits), "", ""]
             )
-    return _table(["measure", *splits, "at least", "goal"], rows)
+    return table(["measure", *splits, "at least", "goal"], rows)
 
 
 def _mark(bar: Bar, summary: Summary) -> str:
@@ -164,7 +166,7 @@ def kind_table(summaries: Mapping[str, Summary], incidents: Sequence[Mapping[str
         "kind", "family", "incidents", "fix found", "cause named", "layer named", "onset: layer", "onset: site",
         "strongest: site", "among three", "false alarms", "benign changed", "time", "forwards",
     ]  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def rival_table(summaries: Mapping[str, Summary]) -> str:
@@ -183,18 +185,13 @@ def rival_table(summaries: Mapping[str, Summary]) -> str:
         [name, *(share_text(summaries[split]["shares"][measure]) for split in splits)]
         for name, measure in measures.items()
     ]
-    return _table(["what ranks first", *splits], rows)
+    return table(["what ranks first", *splits], rows)
 
 
 def _short(share: Mapping[str, Any]) -> str:
     if not share["of"]:
         return ABSENT
     return f"{share['hits']} of {share['of']} ({100 * share['low']:.0f}–{100 * share['high']:.0f})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def scored_on(document: Mapping[str, Any]) -> str:

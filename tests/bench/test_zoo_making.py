@@ -89,7 +89,9 @@ def test_a_refusal_or_a_crash_is_an_answer_that_is_scored(made, monkeypatch, pro
         raise problem
 
     monkeypatch.setattr(run.RCAPipeline, "analyze_incident", fail)
-    assert told in work.run(root, entry)
+    said = work.run(root, entry)
+    assert told in said
+    assert said.startswith(work.FAILED) == told.startswith("crashed"), "a refusal is an answer, a crash is none"
     written = json.loads((root / "results" / f"{entry.name}.run.json").read_text())
     assert told in written["refused"]
     assert written["commit"] is not None
