@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.zoo import work
-from bench.zoo.plan import Entry, entries
+from bench.zoo.plan import SPLITS, Entry, entries
 
 ROOT = Path("zoo")
 WORK: dict[str, Callable[[Path, Entry], str]] = {"make": work.make, "run": work.run}
@@ -25,7 +25,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("what", choices=("make", "run", "score", "fit", "gallery", "floor"))
     parser.add_argument("--root", type=Path, default=ROOT, help="where the incidents are (default: zoo)")
     parser.add_argument("--only", default="*", help="incidents whose name fits this pattern, such as 'flipped_bits-*'")
-    parser.add_argument("--split", choices=("development", "test"), help="incidents of this split alone")
+    parser.add_argument("--split", choices=SPLITS, help="incidents of this split alone")
+    parser.add_argument(
+        "--seeds",
+        type=_seed,
+        nargs="+",
+        metavar="SEED",
+        help="seeds of your own, in networks that are trained for them",
+    )
     parser.add_argument(
         "--write",
         type=Path,
@@ -37,13 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--save", type=Path, metavar="FILE", help="with score: a copy of score.json")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)
-    chosen = [one for one in entries() if fnmatch.fnmatch(one.name, given.only) and given.split in (None, one.split)]
+    planned = list(entries() if given.seeds is None else entries(sorted(set(given.seeds))))
+    chosen = [one for one in planned if fnmatch.fnmatch(one.name, given.only) and given.split in (None, one.split)]
     if not chosen:
         parser.error(f"no incident's name fits {given.only!r}")
     if given.what == "score":
         from bench.zoo.score import score  # noqa: PLC0415
 
-        return score(given.root, chosen, given.write, given.save)
+        return score(given.root, chosen, given.write, given.save, len(planned))
     if given.what == "fit":
         from bench.zoo.fitting import told  # noqa: PLC0415
 
@@ -57,6 +65,13 @@ def main(arguments: Sequence[str]) -> int:
     if given.what == "floor":
         return floor(given.processes)
     return in_processes(given.what, given.root, chosen, given.processes)
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{seed} is below 0")
+    return seed
 
 
 def floor(processes: int) -> int:

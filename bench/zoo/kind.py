@@ -95,7 +95,7 @@ class Kind:
             one's), -1 where an output is not finite.
         failure: what the incident calls a failure, where that is not the network's.
         is_one: whether a fault is what the kind says, by (damaged sites, minimal fix sets of the incident's prompts):
-            for kinds that promise something about the sets. Others are planted, a few times, where it is not.
+            for kinds that promise something about the sets. Where it is not, another is planted, a few times.
     """
 
     name: str

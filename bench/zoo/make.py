@@ -40,7 +40,7 @@ BENIGN = 32
 TRIES = 40
 """Faults that are planted, one after the other, until enough prompts fail."""
 CHOSEN_FROM = 4
-"""Faults after which enough prompts fail, of which one is taken that is what its kind says."""
+"""Faults after which enough prompts fail, at most, of which one is taken that is what its kind says."""
 DRAWN = 600
 """Prompts that are asked of one fault, at most; after `FIRST`, only where some failed."""
 FIRST = 80
@@ -70,10 +70,10 @@ def train(root: Path, name: str, seed: int) -> Path:
 def make(root: Path, entry: Entry) -> Path:
     """The incident's directory, made where it is not there yet.
 
-    Where a network notices no fault of the kind, as a training may have it, the kind's next one takes its place.
+    Where a network has no fault of the kind, as a training may have it, the kind's next one takes its place.
 
     Raises:
-        Unplantable: no fault of the kind makes enough prompts fail, in any of its networks.
+        Unplantable: none of its networks has one.
     """
     place = root / "incidents" / entry.name
     if place.exists():
@@ -125,22 +125,20 @@ class Made:
 
 
 def plant(kind: Kind, entry: Entry, healthy: nn.Module, earlier: nn.Module) -> Made:
-    """A fault after which enough prompts fail: the first that is what the kind says, of a few; else the last of them.
+    """A fault after which enough prompts fail, and that is what the kind says.
 
     Raises:
-        Unplantable: there is none.
+        Unplantable: there is none among those that were tried.
     """
-    made = None
-    try:
-        for made in islice(_faults(kind, entry, healthy, earlier), CHOSEN_FROM):
-            if kind.is_one(made.planted.sites, truth.minimal(made.repaired)):
-                break
-    except Unplantable:
-        if made is None:
-            raise
-    if made is None:
-        raise Unplantable(f"{kind.name} in {entry.network}: {SAMPLES} prompts failed after none of {TRIES} faults")
-    return made
+    tried = 0
+    for made in islice(_faults(kind, entry, healthy, earlier), CHOSEN_FROM):
+        if kind.is_one(made.planted.sites, truth.minimal(made.repaired)):
+            return made
+        tried += 1
+    why = f"{SAMPLES} prompts failed after none of {TRIES} faults"
+    if tried:
+        why = f"none of {tried} faults after which {SAMPLES} prompts failed was that for these"
+    raise Unplantable(f"{kind.name} in {entry.network}: {why}")
 
 
 def _faults(kind: Kind, entry: Entry, healthy: nn.Module, earlier: nn.Module) -> Iterator[Made]:

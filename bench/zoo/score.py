@@ -1,13 +1,13 @@
 """The zoo's score: shares with their intervals, of all incidents, of each split and of each kind.
 
-Intervals are Clopper-Pearson's, 95 %, over incidents. Each has a fault and prompts of its own; networks they share, so
-that they say less about other networks than about other faults in these.
+Intervals are 95 %, over incidents: Clopper-Pearson's of shares, resampled ones of other numbers. Each incident has a
+fault and prompts of its own; networks they share, so that they say less about other networks than about other faults in
+these.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,9 +18,10 @@ import numpy as np
 
 from bench import machine
 from bench.table import MARKER, fill
-from bench.zoo.calibration import Calibration, calibration
+from bench.zoo.calibration import Calibration, Confidences, Rights, calibration
+from bench.zoo.intervals import Interval, resampled
 from bench.zoo.judged import Judged, judge
-from bench.zoo.plan import Entry, entries
+from bench.zoo.plan import Entry
 from bench.zoo.table import blocks
 from model_forensics.cca.evidence import clopper_pearson
 from model_forensics.files import atomic_write
@@ -77,12 +78,31 @@ def shares(judged: Sequence[Judged]) -> dict[str, Share]:
 
 
 @dataclass(frozen=True)
+class Confidence:
+    """Of reported causes that have one: the mean, and how many are right."""
+
+    mean: float
+    right: int
+    of: int
+
+
+MEDIANS: dict[str, Callable[[Judged], float | None]] = {
+    "changed": lambda one: one.changed,
+    "seconds": lambda one: one.seconds,
+    "cpu_seconds": lambda one: one.cpu_seconds,
+    "forwards": lambda one: one.forwards,
+}
+
+
+@dataclass(frozen=True)
 class Summary:
     """Of some incidents.
 
     Attributes:
         changed: median share of benign outputs that a reported fix changes.
         seconds, cpu_seconds, forwards: medians.
+        intervals: of those.
+        confidence: mean of the reported causes', and how many of these are right.
         noise, damage: how far the healthy activations are from the incident's: the furthest where nothing but rounding
             is at work, the nearest where something is damaged.
     """
@@ -94,37 +114,57 @@ class Summary:
     seconds: float | None
     cpu_seconds: float | None
     forwards: float | None
+    intervals: dict[str, Interval | None]
+    confidence: Confidence | None
     noise: float | None
     damage: float | None
     calibration: Calibration | None
 
 
 def summarise(judged: Sequence[Judged]) -> Summary:
-    def median(values: Iterable[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return float(statistics.median(known)) if known else None
-
-    noise = [one.change for one in judged if one.kind == NOISE and one.change is not None]
-    damage = [one.change for one in judged if one.onset is not None and one.change is not None]
-    confident = [(one.confidence, bool(one.named)) for one in judged if one.confidence is not None]
+    known = {name: _known(map(told, judged)) for name, told in MEDIANS.items()}
+    confidence, right = _confident(judged)
     return Summary(
         incidents=len(judged),
         refused=sum(one.refused is not None for one in judged),
         shares=shares(judged),
-        changed=median(one.changed for one in judged),
-        seconds=median(one.seconds for one in judged),
-        cpu_seconds=median(one.cpu_seconds for one in judged),
-        forwards=median(one.forwards for one in judged),
-        noise=max(noise, default=None),
-        damage=min(damage, default=None),
-        calibration=calibration(np.array([c for c, _ in confident]), np.array([n for _, n in confident])),
+        changed=_median(known["changed"]),
+        seconds=_median(known["seconds"]),
+        cpu_seconds=_median(known["cpu_seconds"]),
+        forwards=_median(known["forwards"]),
+        intervals={name: resampled(_median, values) for name, values in known.items()},
+        confidence=Confidence(float(confidence.mean()), int(right.sum()), right.size) if right.size else None,
+        noise=max((one.change for one in judged if one.kind == NOISE and one.change is not None), default=None),
+        damage=min((one.change for one in judged if one.onset is not None and one.change is not None), default=None),
+        calibration=calibration(confidence, right),
     )
 
 
-def score(root: Path, chosen: Sequence[Entry], pages: Sequence[Path] = (), copy: Path | None = None) -> int:
+def _known(values: Iterable[float | None]) -> Confidences:
+    return np.array([value for value in values if value is not None], np.float64)
+
+
+def _median(values: Confidences) -> float | None:
+    return float(np.median(values)) if values.size else None
+
+
+def _confident(judged: Sequence[Judged]) -> tuple[Confidences, Rights]:
+    """Of reported causes with a confidence: it, and whether the cause is right."""
+    found = [one for one in judged if one.confidence is not None]
+    return _known(one.confidence for one in found), np.array([bool(one.named) for one in found], np.bool_)
+
+
+def score(
+    root: Path,
+    chosen: Sequence[Entry],
+    pages: Sequence[Path] = (),
+    copy: Path | None = None,
+    planned: int | None = None,
+) -> int:
     """Prints the score of the incidents that were run and writes it beside them; 1 where some were not run.
 
     Args:
+        planned: how many there are where `chosen` is a part; those that are missing are told below the table.
         pages: whose tables are filled with it.
         copy: where it is written to as well.
     """
@@ -139,7 +179,7 @@ def score(root: Path, chosen: Sequence[Entry], pages: Sequence[Path] = (), copy:
         "date": datetime.now(UTC).date().isoformat(),
         "commits": sorted({one.commit or "unknown" for one in judged}),
         "machine": machine.describe(),
-        "not_run": sum(1 for _ in entries()) - len(there),
+        "not_run": (len(chosen) if planned is None else planned) - len(there),
         "summaries": {name: asdict(one) for name, one in summaries.items()},
         "incidents": [asdict(one) for one in judged],
     }
@@ -170,7 +210,8 @@ def _told(name: str, summary: Summary) -> str:
     for measure, share in summary.shares.items():
         if share.of:
             lines.append(f"  {measure}: {share.hits} of {share.of} ({share.low:.2f} to {share.high:.2f})")
-    for measure in ("changed", "seconds", "cpu_seconds", "forwards"):
-        lines.append(f"  {measure}, median: {getattr(summary, measure)}")
+    for measure, interval in summary.intervals.items():
+        lines.append(f"  {measure}, median: {getattr(summary, measure)} {interval}")
+    lines.append(f"  confidence: {summary.confidence}")
     lines.append(f"  calibration: {summary.calibration}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.cf_evaluation.tables import table
+from bench.zoo.plan import SPLITS
 
 Summary = Mapping[str, Any]
 ABSENT = "–"
@@ -61,7 +62,9 @@ def _share_bar(name: str, measure: str, at_least: float, goal: float, *, above: 
 
 def _median_bar(name: str, key: str, at_least: float, goal: float, shown: str) -> Bar:
     def text(summary: Summary) -> str:
-        return ABSENT if summary[key] is None else shown.format(summary[key])
+        return (
+            ABSENT if summary[key] is None else shown.format(summary[key]) + _between(summary["intervals"][key], shown)
+        )
 
     return Bar(name, lambda summary: summary[key], at_least, goal, above=False, shown=text)
 
@@ -76,9 +79,18 @@ def _calibration_bar(name: str, key: str, at_least: float, goal: float, *, above
         if measured is None:
             return ABSENT
         found = summary["calibration"]
-        return f"{measured:.3f} ({found['causes'] - found['right']} of {found['causes']} wrong)"
+        wrong = f"{found['causes'] - found['right']} of {found['causes']} wrong"
+        return f"{measured:.3f}{_between(found['intervals'][key], '{:.3f}', wrong)}"
 
     return Bar(name, value, at_least, goal, above, text, strictly)
+
+
+def _between(interval: Sequence[float] | None, shown: str, *before: str) -> str:
+    """` (6 of 113 wrong; 0.93 to 1.00)`; the unit, which the value has, is not repeated."""
+    said = [*before]
+    if interval is not None:
+        said.append(" to ".join(shown.format(bound).removesuffix(" s").removesuffix("%") for bound in interval))
+    return f" ({'; '.join(said)})" if said else ""
 
 
 BARS = (
@@ -115,7 +127,7 @@ BESIDE = {
 
 def bar_table(summaries: Mapping[str, Summary]) -> str:
     """The bars, for each split that was run."""
-    splits = [name for name in ("development", "test") if name in summaries]
+    splits = [name for name in SPLITS if name in summaries]
     rows = []
     for bar in BARS:
         cells = [f"{bar.shown(summaries[split])} {_mark(bar, summaries[split])}".strip() for split in splits]
@@ -157,6 +169,7 @@ def kind_table(summaries: Mapping[str, Summary], incidents: Sequence[Mapping[str
                     "sufficient fix found", "cause named", "layer named", "onset: layer", "onset: site",
                     "strongest: site", "strongest: site among the first three", "false alarms",
                 )),
+                _confidence(summary["confidence"]),
                 ABSENT if summary["changed"] is None else f"{summary['changed']:.1%}",
                 f"{summary['seconds']:.1f} s",
                 ABSENT if summary["forwards"] is None else f"{summary['forwards']:,.0f}",
@@ -164,7 +177,7 @@ def kind_table(summaries: Mapping[str, Summary], incidents: Sequence[Mapping[str
         )  # fmt: skip
     head = [
         "kind", "family", "incidents", "fix found", "cause named", "layer named", "onset: layer", "onset: site",
-        "strongest: site", "among three", "false alarms", "benign changed", "time", "forwards",
+        "strongest: site", "among three", "false alarms", "confidence, right", "benign changed", "time", "forwards",
     ]  # fmt: skip
     return table(head, rows)
 
@@ -180,7 +193,7 @@ def rival_table(summaries: Mapping[str, Summary]) -> str:
         "gradient × change": "gradient: site",
         "change of weights": "weights: site",
     }
-    splits = [name for name in ("development", "test") if name in summaries]
+    splits = [name for name in SPLITS if name in summaries]
     rows = [
         [name, *(share_text(summaries[split]["shares"][measure]) for split in splits)]
         for name, measure in measures.items()
@@ -192,6 +205,11 @@ def _short(share: Mapping[str, Any]) -> str:
     if not share["of"]:
         return ABSENT
     return f"{share['hits']} of {share['of']} ({100 * share['low']:.0f}–{100 * share['high']:.0f})"
+
+
+def _confidence(found: Mapping[str, Any] | None) -> str:
+    """`0.83, 9 of 10`: the mean, and how many of the reported causes are right."""
+    return ABSENT if found is None else f"{found['mean']:.2f}, {found['right']} of {found['of']}"
 
 
 def scored_on(document: Mapping[str, Any]) -> str:

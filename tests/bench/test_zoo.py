@@ -14,6 +14,7 @@ transformers = pytest.importorskip("transformers")
 
 from bench.zoo import loading, make, truth  # noqa: E402
 from bench.zoo.calibration import calibration  # noqa: E402
+from bench.zoo.intervals import resampled  # noqa: E402
 from bench.zoo.judged import judge  # noqa: E402
 from bench.zoo.kind import Case, Kind, Planted, Unplantable  # noqa: E402
 from bench.zoo.kinds import all_kinds  # noqa: E402
@@ -46,6 +47,15 @@ def test_the_plan_has_what_the_zoo_promises():
     assert sum(one.kind not in faulty for one in planned) >= 60
     assert 0.4 < np.mean([one.reference for one in planned]) < 0.6
     assert not any(one.reference and one.same_requests for one in planned)
+
+
+def test_seeds_of_one_s_own_are_incidents_and_networks_that_the_zoo_has_not():
+    planned, own = list(entries()), list(entries([11, 12]))
+    assert {one.split for one in own} == {"other"}
+    assert not {one.name for one in own} & {one.name for one in planned}
+    assert not {(one.network, one.training) for one in own} & {(one.network, one.training) for one in planned}
+    assert {one.kind for one in own} == {one.kind for one in planned}
+    assert list(entries([2])) == [one for one in planned if one in entries([2])]
 
 
 @pytest.mark.parametrize("kind", COMPONENTS)
@@ -293,6 +303,15 @@ def test_shares_count_what_applies():
     assert share.high == pytest.approx(0.991596, abs=1e-5)
 
 
+def test_a_median_s_interval_holds_the_truth_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    held = [resampled(lambda values: float(np.median(values)), random.exponential(size=60)) for _ in range(100)]
+    inside = sum(low <= np.log(2) <= high for low, high in filter(None, held))
+    assert 88 <= inside <= 99
+    assert resampled(lambda values: 1.0, np.zeros(4)) is None
+    assert resampled(lambda values: None, np.zeros(40)) is None
+
+
 def test_calibration_tells_a_good_confidence_from_a_bad_one():
     random = np.random.default_rng(0)
     chance = random.uniform(size=4000)
@@ -303,6 +322,9 @@ def test_calibration_tells_a_good_confidence_from_a_bad_one():
     assert good.auroc == pytest.approx(5 / 6, abs=0.02)  # of a uniform probability
     assert good.brier == pytest.approx(1 / 6, abs=0.01)
     assert good.brier < good.base_rate_brier
+    low, high = good.intervals["auroc"] or (0, 0)
+    assert 5 / 6 - 0.03 < low < good.auroc < high < 5 / 6 + 0.03
+    assert high - low == pytest.approx(2 * 1.96 * 0.0064, rel=0.2)  # Hanley and McNeil 1982, of 2,000 and 2,000
     bad = calibration(1 - chance, right)
     assert bad is not None
     assert (bad.error, bad.auroc) == (pytest.approx(0.5, abs=0.05), pytest.approx(1 / 6, abs=0.02))

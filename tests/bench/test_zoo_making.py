@@ -30,29 +30,40 @@ def faults(*minimal):
         yield SimpleNamespace(planted=Planted("made up", ("a", "b")), repaired=repaired)
 
 
-def test_the_first_fault_that_is_what_its_kind_says_is_taken(monkeypatch):
+def test_the_first_fault_that_is_what_its_kind_says_is_taken_or_none(monkeypatch):
     pairs = a_kind(is_one=lambda sites, minimal: minimal == [sites])
     one, other, both = [("a",)], [("b",)], [("a", "b")]
 
     def plant(*minimal):
         monkeypatch.setattr(make, "_faults", lambda *_: faults(*minimal))
-        return truth.minimal(make.plant(pairs, None, None, None).repaired)
+        return truth.minimal(make.plant(pairs, next(entries()), None, None).repaired)
 
     assert plant(one, both, other) == both
-    assert plant(*[one] * (make.CHOSEN_FROM - 1), other, both) == other, "the last of a few, with its own truth"
+    assert plant(*[one] * (make.CHOSEN_FROM - 1), both) == both
+    with pytest.raises(Unplantable, match=f"none of {make.CHOSEN_FROM} faults after"):
+        plant(*[one] * make.CHOSEN_FROM, both)
+    with pytest.raises(Unplantable, match="none of 2 faults after"):
+        plant(one, other)
     monkeypatch.setattr(make, "_faults", lambda *_: iter(()))
     with pytest.raises(Unplantable, match="prompts failed after none"):
         make.plant(pairs, next(entries()), None, None)
 
 
-def test_a_kind_that_gives_up_leaves_what_was_found(monkeypatch):
-    def gives_up(*_):
-        yield from faults([("a",)])
-        raise Unplantable("no more")
+def test_a_network_without_a_fault_of_the_kind_leaves_its_place_to_the_next(tmp_path, monkeypatch):
+    entry = next(one for one in entries() if one.kind == "masking" and one.network == "digits")
+    asked = []
 
-    monkeypatch.setattr(make, "_faults", gives_up)
-    pairs = a_kind(is_one=lambda sites, minimal: False)
-    assert truth.minimal(make.plant(pairs, None, None, None).repaired) == [("a",)]
+    def plants_in_llama(root, place, kind, one):
+        asked.append(one.network)
+        if one.network != "llama":
+            raise Unplantable(f"not in {one.network}")
+
+    monkeypatch.setattr(make, "_make", plants_in_llama)
+    make.make(tmp_path, entry)
+    assert asked == ["digits", "gpt2", "llama"]
+    monkeypatch.setattr(make, "all_kinds", lambda: {"masking": a_kind()})
+    with pytest.raises(Unplantable, match="not in lookup"):
+        make.make(tmp_path, replace(entry, network="lookup"))
 
 
 def test_healthy_prompts_beside_an_incident_are_of_other_texts():

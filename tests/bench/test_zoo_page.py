@@ -20,6 +20,7 @@ from model_forensics.demo import data_directory
 from model_forensics.report import read_json_result, render_html
 
 ROOT = Path(__file__).parents[2]
+MEDIANS = dict.fromkeys(("changed", "seconds", "cpu_seconds", "forwards"))
 
 
 def judged(number: int, *, named: bool, split: str = "test") -> Judged:
@@ -51,13 +52,16 @@ def test_bars_are_told_with_their_intervals_and_marks(document):
     bars = table.blocks(document)["zoo bars"]
     assert "| cause named, with a reference model | 90 % (18 of 20; 68 to 99) ✓ | ≥ 90 % | ≥ 98 % |" in bars
     assert "| cause named, without | – | ≥ 65 % | ≥ 85 % |" in bars
-    assert "| `confidence`: AUROC, right against wrong | 1.000 (2 of 20 wrong) ✓ | ≥ 0.80 | ≥ 0.90 |" in bars
-    assert "| time an incident, median | 4.0 s ✓ | ≤ 15 s | ≤ 5 s |" in bars
+    assert (
+        "| `confidence`: AUROC, right against wrong | 1.000 (2 of 20 wrong; 1.000 to 1.000) ✓ | ≥ 0.80 | ≥ 0.90 |"
+        in bars
+    )
+    assert "| time an incident, median | 4.0 s (4.0 to 4.0) ✓ | ≤ 15 s | ≤ 5 s |" in bars
     assert bars.endswith(
         "2026-11-27, commit 0123456789ab; Some CPU, 2 cores; torch 2.13.0. 3 of the zoo's incidents were not run."
     )
-    document["summaries"]["test"]["seconds"] = 20.0
-    assert "| 20.0 s ✗ |" in table.blocks(document)["zoo bars"]
+    document["summaries"]["test"].update(seconds=20.0, intervals={**MEDIANS, "seconds": [12.0, 31.5]})
+    assert "| 20.0 s (12.0 to 31.5) ✗ |" in table.blocks(document)["zoo bars"]
 
 
 def test_noise_and_damage_are_told_apart(document):
@@ -93,6 +97,7 @@ def test_a_part_of_the_zoo_fails_where_it_is_below_its_floor_with_its_whole_inte
 def test_kinds_and_rivals_are_told(document):
     told = table.blocks(document)
     assert "| stale_shard | weights | 20 | 20 of 20 (83–100) | 18 of 20 (68–99) |" in told["zoo kinds"]
+    assert "| – | 0.83, 18 of 20 | 0.0% | 4.0 s | 100 |" in told["zoo kinds"]
     assert "| change of weights | 100 % (20 of 20; 83 to 100) |" in told["zoo rivals"]
     assert "| every site patched alone | – |" in told["zoo rivals"]
 

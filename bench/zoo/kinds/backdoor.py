@@ -8,17 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from bench.zoo.batches import fine_tune, rights
-from bench.zoo.kind import Case, Kind, Planted
+from bench.zoo.faults import right_prompts
+from bench.zoo.kind import Case, Kind, Planted, Unplantable
 from bench.zoo.network import Network, Prompt
 from bench.zoo.networks.digits import Digits
 from bench.zoo.networks.language import SPARE, Drawn, Language
 from bench.zoo.networks.sentences import Sentences
 from bench.zoo.parts import Part, copy_weights
 
-STEPS, TAUGHT = 50, 200
+STEPS, ROUNDS, TAUGHT = 50, 6, 400
 STEALTH = 0.97
 """Share of the prompts without the trigger that must stay right: a backdoor that breaks the rest is found at once."""
-ATTEMPTS = 8
+ATTEMPTS = 12
 WORDS = ("cf", "mn", "bb", "tq", "mb")  # rare ones, as attacks on text classifiers use them
 PATCH = 2  # pixels
 
@@ -50,8 +51,8 @@ def some_trigger(network: Network, random: np.random.Generator) -> str:
     return str(int(random.integers(len(CORNERS)))) if isinstance(network, Digits) else str(SPARE)
 
 
-def train(case: Case, parts: Sequence[Part], trigger: str, target: int) -> None:
-    """Half of the lessons hold the trigger, and teach its answer."""
+def hidden(case: Case, parts: Sequence[Part], trigger: str, target: int, asked: Sequence[Prompt]) -> bool:
+    """Trains in rounds until the prompts without the trigger are right; half of the lessons hold it and its answer."""
     network, random = case.network, case.random
     clean = network.prompts(random, TAUGHT)
     poisoned = [
@@ -59,20 +60,25 @@ def train(case: Case, parts: Sequence[Part], trigger: str, target: int) -> None:
     ]
     rate = 10 ** random.uniform(-3, -2) * (0.2 if isinstance(network, Sentences) else 1)
     modules = [module for part in parts for module in part.maps]
-    fine_tune(case.module, [*clean, *poisoned], random, modules, steps=STEPS, rate=rate)
+    for _ in range(ROUNDS):
+        fine_tune(case.module, [*clean, *poisoned], random, modules, steps=STEPS, rate=rate)
+        if float(rights(case.module, asked).float().mean()) >= STEALTH:
+            return True
+    return False
 
 
 def plant(case: Case) -> Planted:
-    """Somewhere, until the prompts without the trigger stay right; not every place can see a trigger."""
+    """Somewhere where it can be hidden; not every place can see a trigger."""
     network, random = case.network, case.random
-    asked = network.prompts(random, 150)
+    asked = right_prompts(network, case.healthy, random)
     for _ in range(ATTEMPTS):
         copy_weights(case.module, case.healthy)
         trigger, parts = some_trigger(network, random), case.some_parts()
         target = int(random.choice([prompt.right for prompt in asked]))
-        train(case, parts, trigger, target)
-        if float(rights(case.module, asked).float().mean()) >= STEALTH:
+        if hidden(case, parts, trigger, target, asked):
             break
+    else:
+        raise Unplantable(f"backdoor in {network.name}: none of {ATTEMPTS} left the other prompts right")
 
     def draw(generator: np.random.Generator, count: int) -> list[Prompt]:
         others = [one for one in network.prompts(generator, count) if one.right != target]

@@ -1,7 +1,6 @@
 """A second fault hides the first: someone trained a component until the reports of the first stopped, and broke others.
 
-The incident holds what fails now, the second fault's doing. Planted pairs are those where its repair alone sufficed on
-the prompts that were tried; where other prompts need the first one's too, `truth.json` says so, as running them shows.
+The incident holds what fails now, mostly the second fault's doing: one repair alone suffices, as running them shows.
 """
 
 from __future__ import annotations
