@@ -9,7 +9,6 @@ from model_forensics.cf.maximum import MaximumNull
 from model_forensics.cf.onset import (
     FAMILY_WISE_ERROR,
     GIVEN_SHARE,
-    LEVEL_BESIDE_SURE,
     SHIFT_SHARE,
     SURE,
     OnsetNulls,
@@ -33,24 +32,36 @@ def nulls() -> OnsetNulls:
 
 
 def test_the_first_site_that_departs_is_the_onset_however_far_later_ones_depart() -> None:
-    onset, reason = find_onset(NAMES, with_p(L0_attn=0.01, L0_mlp=1e-9), [False] * 4, FLOOR)
+    onset, reason = find_onset(NAMES, with_p(L0_attn=0.01, L0_mlp=2e-4), [False] * 4, FLOOR)
     assert (onset.site if onset else None, reason) == ("L0.attn", None)
     assert onset is not None
     assert onset.p_value == 0.01
     assert onset.sigma == pytest.approx(2.3263, abs=1e-4)
 
 
-def test_a_weak_departure_before_a_sure_one_is_not_the_onset() -> None:
-    weak, sure = LEVEL_BESIDE_SURE + 1e-6, SURE
-    beside, _ = find_onset(NAMES, with_p(L0_attn=weak, L0_mlp=sure), [False] * 4, FLOOR)
-    assert beside is not None
-    assert beside.site == "L0.mlp"
-    alone, _ = find_onset(NAMES, with_p(L0_attn=weak, L0_mlp=sure + 1e-6), [False] * 4, FLOOR)
-    assert alone is not None
-    assert alone.site == "L0.attn"
-    broken, _ = find_onset(NAMES, with_p(L0_attn=weak), [False, False, True, False], FLOOR)
-    assert broken is not None
-    assert broken.site == "L0.mlp"
+@pytest.mark.parametrize(
+    ("before", "surest", "onset"),
+    [
+        (1e-3, 1e-6, "L0.attn"),  # half as many zeros
+        (1.1e-3, 1e-6, "L0.mlp"),
+        (SURE, 1e-200, "L0.attn"),  # sure by itself, whatever it grows to
+        (1.1 * SURE, 1e-200, "L0.mlp"),
+        (1e-5, 0.0, "L0.attn"),
+        (0.04, 0.01, "L0.attn"),  # nothing is sure
+        (0.04, np.nan, "L0.attn"),
+    ],
+)
+def test_a_departure_that_is_not_half_as_sure_as_a_later_one_is_not_the_onset(before, surest, onset) -> None:
+    found, _ = find_onset(NAMES, with_p(L0_attn=before, L0_mlp=surest), [False] * 4, FLOOR)
+    assert found is not None
+    assert found.site == onset
+
+
+def test_a_weak_departure_before_a_value_that_is_not_finite_is_not_the_onset() -> None:
+    for weak, onset in ((0.009, "L0.attn"), (0.011, "L0.mlp")):
+        found, _ = find_onset(NAMES, with_p(L0_attn=weak), [False, False, True, False], FLOOR)
+        assert found is not None
+        assert found.site == onset
 
 
 def test_none_where_no_site_departs() -> None:
@@ -59,7 +70,7 @@ def test_none_where_no_site_departs() -> None:
 
 
 def test_the_recordings_first_site_is_its_input() -> None:
-    onset, _ = find_onset(NAMES, with_p(embed=0.001, L0_mlp=1e-9), [False] * 4, FLOOR)
+    onset, _ = find_onset(NAMES, with_p(embed=0.0001, L0_mlp=1e-9), [False] * 4, FLOOR)
     assert onset is not None
     assert onset.site == "input"
 

@@ -13,9 +13,10 @@ from model_forensics.cf.planes import Floats
 from model_forensics.types import Onset
 
 FAMILY_WISE_ERROR = 0.05
-# Failing inputs are selected, and so depart a little from others at sites where nothing is wrong. Where a site departs
-# surely, one that departs less surely than this is not where it began.
-SURE, LEVEL_BESIDE_SURE = 1e-3, 1e-2
+# Failing inputs are selected, and so depart a little from others at sites where nothing is wrong. Beside a site that
+# departs surely, one that departs less than half as surely (in log p) is not where it began. Nothing healthy departs as
+# surely as `SURE`, whatever comes later; and so sure is NaN or Inf.
+HALF_AS_SURE, SURE = 0.5, 1e-4
 # Of that error. The null of shifts is the less sure one, where sites are linear functions of narrow sources, and a
 # large share gains little (docs/forensics.md): what shifts see, they see with very small p-values.
 GIVEN_SHARE, SHIFT_SHARE = 0.9, 0.1
@@ -54,8 +55,9 @@ class OnsetNulls:
 
 def departing(p_values: Floats, hard: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """[sites] those of which the first one is the onset; arguments as of `find_onset`."""
-    sure = bool(hard.any() or (p_values <= SURE).any())
-    found: npt.NDArray[np.bool_] = (p_values <= (LEVEL_BESIDE_SURE if sure else FAMILY_WISE_ERROR)) | hard
+    surest = float(np.fmin.reduce(p_values, initial=SURE if hard.any() else 1.0))
+    level = min(max(surest**HALF_AS_SURE, SURE), FAMILY_WISE_ERROR)
+    found: npt.NDArray[np.bool_] = (p_values <= level) | hard
     return found
 
 
