@@ -30,9 +30,8 @@ def write(root: Path, page: Path = PAGE) -> list[str]:
     beside(page).mkdir(exist_ok=True)
     for name in names:
         found = (root / "results" / f"{name}.json").read_text()
-        (beside(page) / f"{name}.json").write_text(
-            found.replace(str(root.resolve()), "zoo")
-        )  # where it was is of no use
+        found = found.replace(str(root.resolve()), "zoo")  # where it was is of no use
+        (beside(page) / f"{name}.json").write_text(found)
         (beside(page) / f"{name}.svg").write_text(picture(render_html(_result(page, name))))
     page.write_text(filled(page))
     return names

@@ -62,9 +62,9 @@ def _share_bar(name: str, measure: str, at_least: float, goal: float, *, above: 
 
 def _median_bar(name: str, key: str, at_least: float, goal: float, shown: str) -> Bar:
     def text(summary: Summary) -> str:
-        return (
-            ABSENT if summary[key] is None else shown.format(summary[key]) + _between(summary["intervals"][key], shown)
-        )
+        if summary[key] is None:
+            return ABSENT
+        return f"{shown.format(summary[key])}{_between(summary['intervals'][key], shown)}"
 
     return Bar(name, lambda summary: summary[key], at_least, goal, above=False, shown=text)
 
