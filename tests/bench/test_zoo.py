@@ -17,7 +17,7 @@ from bench.zoo.calibration import calibration  # noqa: E402
 from bench.zoo.intervals import resampled  # noqa: E402
 from bench.zoo.judged import judge  # noqa: E402
 from bench.zoo.kind import Case, Kind, Planted, Unplantable  # noqa: E402
-from bench.zoo.kinds import all_kinds  # noqa: E402
+from bench.zoo.kinds import all_kinds, backdoor, injected_instruction  # noqa: E402
 from bench.zoo.networks import NETWORKS, language  # noqa: E402
 from bench.zoo.networks.digits import vision_transformer  # noqa: E402
 from bench.zoo.parts import COMPONENTS, layers_of, part  # noqa: E402
@@ -161,7 +161,10 @@ def test_what_is_random_comes_from_the_seed():
 @pytest.mark.parametrize(
     "kind", [kind for kind in all_kinds().values() if kind.family != "several"], ids=lambda kind: kind.name
 )
-def test_a_kind_plants_the_same_fault_twice_and_says_where(kind):
+def test_a_kind_plants_the_same_fault_twice_and_says_where(kind, monkeypatch):
+    # What an untrained network is right about is chance, and no training leaves it so.
+    monkeypatch.setattr(backdoor, "STEALTH", 0)
+    monkeypatch.setattr(injected_instruction, "HARMLESS", 0)
     torch.manual_seed(0)
     build = {"gpt2": language.gpt2, "llama": language.llama, "lookup": new_model, "digits": vision_transformer}
     name = next((one for one in kind.networks if one in build), None)
@@ -181,6 +184,21 @@ def test_a_kind_plants_the_same_fault_twice_and_says_where(kind):
     assert (first.software is not None) <= (kind.install is not None)
     known = {tap.name for tap in Model.wrap(healthy).sites.select("components")}
     assert set(first.sites) <= known
+
+
+@pytest.mark.parametrize("kind", [backdoor, injected_instruction])
+def test_an_attack_that_breaks_what_it_does_not_aim_at_is_not_planted(kind, monkeypatch):
+    monkeypatch.setattr(kind, "ATTEMPTS", 2)
+    monkeypatch.setattr(kind, "STEPS", 1)
+    monkeypatch.setattr(kind, "rights", lambda module, prompts: torch.arange(100) < 96)
+    monkeypatch.setattr(backdoor, "right_prompts", lambda network, healthy, random: network.prompts(random, 3))
+    torch.manual_seed(0)
+    healthy = language.gpt2().eval()
+    case = Case(NETWORKS["gpt2"], healthy, copy.deepcopy(healthy), healthy, np.random.default_rng(5))
+    with pytest.raises(Unplantable, match=r"none of 2 .*left the other prompts right"):
+        kind.plant(case)
+    monkeypatch.setattr(kind, "rights", lambda module, prompts: torch.arange(100) < 97)
+    assert kind.plant(case).sites
 
 
 def test_where_a_network_notices_no_fault_the_kind_s_next_one_takes_its_place(tmp_path, monkeypatch):

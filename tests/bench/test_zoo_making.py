@@ -49,23 +49,6 @@ def test_the_first_fault_that_is_what_its_kind_says_is_taken_or_none(monkeypatch
         make.plant(pairs, next(entries()), None, None)
 
 
-def test_a_network_without_a_fault_of_the_kind_leaves_its_place_to_the_next(tmp_path, monkeypatch):
-    entry = next(one for one in entries() if one.kind == "masking" and one.network == "digits")
-    asked = []
-
-    def plants_in_llama(root, place, kind, one):
-        asked.append(one.network)
-        if one.network != "llama":
-            raise Unplantable(f"not in {one.network}")
-
-    monkeypatch.setattr(make, "_make", plants_in_llama)
-    make.make(tmp_path, entry)
-    assert asked == ["digits", "gpt2", "llama"]
-    monkeypatch.setattr(make, "all_kinds", lambda: {"masking": a_kind()})
-    with pytest.raises(Unplantable, match="not in lookup"):
-        make.make(tmp_path, replace(entry, network="lookup"))
-
-
 def test_healthy_prompts_beside_an_incident_are_of_other_texts():
     def draw(random, count):
         return [Prompt({}, 0, f"text {number}") for number in range(count)]
