@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     planned = list(entries() if given.seeds is None else entries(sorted(set(given.seeds))))
     chosen = [one for one in planned if fnmatch.fnmatch(one.name, given.only) and given.split in (None, one.split)]
     if not chosen:
-        parser.error(f"no incident's name fits {given.only!r}")
+        parser.error("no incident fits --only, --split and --seeds together")
     if given.what == "score":
         from bench.zoo.score import score  # noqa: PLC0415
 

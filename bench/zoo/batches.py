@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.zoo.network import Prompt
+from bench.zoo.network import Network, Prompt
 from bench.zoo.training import Step, fit, last_logits
+
+ASKED = {"minilm": 40}
+"""Prompts that a kind tries its faults on; 120 otherwise."""
 
 
 def same_shapes(prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -40,6 +43,12 @@ def rights(module: nn.Module, prompts: Sequence[Prompt]) -> Tensor:
     logits = logits_of(module, prompts)
     right = torch.tensor([prompt.right for prompt in prompts])
     return (logits.argmax(-1) == right) & logits.isfinite().all(-1)
+
+
+def right_prompts(network: Network, healthy: nn.Module, random: np.random.Generator) -> list[Prompt]:
+    """Some that the healthy network is right about."""
+    prompts = network.prompts(random, ASKED.get(network.name, 120))
+    return [prompt for prompt, right in zip(prompts, rights(healthy, prompts).tolist(), strict=True) if right]
 
 
 def lessons(prompts: Sequence[Prompt], random: np.random.Generator, size: int) -> Callable[[int], Step]:

@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from bench.zoo.batches import rights
 from bench.zoo.kind import Case
-from bench.zoo.network import Network, Prompt
+from bench.zoo.network import Prompt
 from bench.zoo.parts import Part
 
 MOST_NOISE = 16.0  # standard deviations of a tensor's weights, as flipped high bits make it
 MOST_GROWTH = 64.0
 HALVINGS = 6
-ASKED = {"minilm": 40}
-"""Prompts that a strength is measured with; 120 otherwise."""
 Damage = Callable[[float], Tensor]
 """The writer's weights, damaged by a strength from 0 to 1."""
 
@@ -83,11 +81,6 @@ def strength_for(failing: Callable[[float], float], share: float) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if failing(middle) >= share else (middle, high)
     return high
-
-
-def right_prompts(network: Network, healthy: nn.Module, random: np.random.Generator) -> list[Prompt]:
-    prompts = network.prompts(random, ASKED.get(network.name, 120))
-    return [prompt for prompt, right in zip(prompts, rights(healthy, prompts).tolist(), strict=True) if right]
 
 
 def put_all(faults: Sequence[Fault], strength: float) -> None:

@@ -1,7 +1,7 @@
 """95 % intervals of numbers that are no shares: incidents are drawn again with replacement; percentiles.
 
 Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13. Draws in which the number does not exist, as an
-AUROC without a wrong answer, are left out.
+AUROC without a wrong answer, are left out (scipy.stats.bootstrap would give NaN for the whole).
 """
 
 from __future__ import annotations

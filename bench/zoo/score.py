@@ -23,6 +23,7 @@ from bench.zoo.intervals import Interval, resampled
 from bench.zoo.judged import Judged, judge
 from bench.zoo.plan import Entry
 from bench.zoo.table import blocks
+from bench.zoo.work import CRASHED
 from model_forensics.cca.evidence import clopper_pearson
 from model_forensics.files import atomic_write
 
@@ -161,7 +162,7 @@ def score(
     copy: Path | None = None,
     planned: int | None = None,
 ) -> int:
-    """Prints the score of the incidents that were run and writes it beside them; 1 where some were not run.
+    """Prints the score of the incidents that were run and writes it beside them; 1 where some were not run or crashed.
 
     Args:
         planned: how many there are where `chosen` is a part; those that are missing are told below the table.
@@ -189,7 +190,8 @@ def score(
         atomic_write(page, filled(page.read_text(), document))
     for name, summary in summaries.items():
         print(_told(name, summary))
-    return 1 if len(there) < len(chosen) else 0
+    crashed = any(one.refused is not None and one.refused.startswith(CRASHED) for one in judged)
+    return 1 if crashed or len(there) < len(chosen) else 0
 
 
 def written(document: Mapping[str, Any]) -> str:

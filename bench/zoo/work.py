@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.zoo.plan import Entry
 
-FAILED = "FAILED"
+FAILED, CRASHED = "FAILED", "crashed"
+"""How lines of what was not done begin, and what is written of an incident that the tool crashed on."""
 
 
 def train(root: Path, network: tuple[str, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +15,8 @@ from bench.zoo import gallery, table
 from bench.zoo.floor import complaints, subset
 from bench.zoo.gallery import picture
 from bench.zoo.judged import Judged
-from bench.zoo.score import filled, summarise
+from bench.zoo.plan import entries
+from bench.zoo.score import filled, score, summarise
 from model_forensics import RCAPipeline
 from model_forensics.demo import data_directory
 from model_forensics.report import read_json_result, render_html
@@ -62,6 +64,17 @@ def test_bars_are_told_with_their_intervals_and_marks(document):
     )
     document["summaries"]["test"].update(seconds=20.0, intervals={**MEDIANS, "seconds": [12.0, 31.5]})
     assert "| 20.0 s (12.0 to 31.5) ✗ |" in table.blocks(document)["zoo bars"]
+
+
+def test_a_score_without_all_answers_fails(tmp_path, monkeypatch):
+    first, second = islice(entries(), 2)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / f"{first.name}.run.json").write_text("{}")
+    for refused, failed in ((None, 0), ("not so", 0), ("crashed: KeyError('oh')", 1)):
+        found = replace(judged(0, named=True), refused=refused)
+        monkeypatch.setattr("bench.zoo.score.judge", lambda root, entry, found=found: found)
+        assert score(tmp_path, [first]) == failed
+        assert score(tmp_path, [first, second]) == 1, "one was not run"
 
 
 def test_noise_and_damage_are_told_apart(document):

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.zoo.batches import fine_tune, rights
-from bench.zoo.faults import right_prompts
+from bench.zoo.batches import fine_tune, right_prompts, rights
 from bench.zoo.kind import Case, Kind, Planted, Unplantable
 from bench.zoo.network import Network, Prompt
 from bench.zoo.networks.digits import Digits

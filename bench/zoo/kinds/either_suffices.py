@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from bench.zoo import truth
-from bench.zoo.batches import rights
-from bench.zoo.faults import Fault, failing_share, put_all, right_prompts, some_fault, strength_for, two_parts
+from bench.zoo.batches import right_prompts, rights
+from bench.zoo.faults import Fault, failing_share, put_all, some_fault, strength_for, two_parts
 from bench.zoo.kind import Case, Kind, Planted, Sets, Unplantable
 from bench.zoo.network import Prompt
 

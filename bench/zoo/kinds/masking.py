@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from bench.zoo import truth
-from bench.zoo.batches import fine_tune, rights
-from bench.zoo.faults import Fault, failing_share, right_prompts, some_fault, strength_for, two_parts
+from bench.zoo.batches import fine_tune, right_prompts, rights
+from bench.zoo.faults import Fault, failing_share, some_fault, strength_for, two_parts
 from bench.zoo.kind import Case, Kind, Planted, Sets, Unplantable
 from bench.zoo.network import Prompt
 from bench.zoo.networks.sentences import Sentences

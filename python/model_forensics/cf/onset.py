@@ -14,8 +14,8 @@ from model_forensics.types import Onset
 
 FAMILY_WISE_ERROR = 0.05
 # Failing inputs are selected, and so depart a little from others at sites where nothing is wrong. Beside a site that
-# departs surely, one that departs less than half as surely (in log p) is not where it began. Nothing healthy departs as
-# surely as `SURE`, whatever comes later; and so sure is NaN or Inf.
+# departs surely, one that departs less than half as surely (in log p) is not where it began. No more than `SURE`
+# is asked of any, however far what comes of it departs (3e-4 to 1e-6 do as well on the zoo); so sure is NaN or Inf.
 HALF_AS_SURE, SURE = 0.5, 1e-4
 # Of that error. The null of shifts is the less sure one, where sites are linear functions of narrow sources, and a
 # large share gains little (docs/forensics.md): what shifts see, they see with very small p-values.
